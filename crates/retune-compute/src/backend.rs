@@ -1,0 +1,210 @@
+//! The seam between operations and the hardware that runs them.
+//!
+//! The functions in [`crate::ops`] check their arguments and allocate their
+//! results, then call one method here. A new kind of device implements this
+//! trait, adds its memory to [`Storage`] and a constructor to
+//! [`crate::Device`]; layers above do not change.
+//!
+//! Methods may rely on what the `ops` functions have checked: shapes, types,
+//! devices, index ranges and offsets all fit.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::host::{HostBuffer, HostMemory, MemoryUse};
+use crate::ops::{
+    AdamW, AttentionConfig, Dropout, Epilogue, FrozenWeight, GeluKind, Packing, RowKey, Sequence, Weight,
+};
+use crate::{DType, Tensor};
+
+/// The memory of one tensor.
+#[derive(Debug)]
+pub(crate) enum Storage {
+    /// Memory that the CPU addresses.
+    Host(HostBuffer),
+}
+
+impl Storage {
+    pub(crate) fn host(&self) -> &HostBuffer {
+        match self {
+            Self::Host(buffer) => buffer,
+        }
+    }
+
+    pub(crate) fn host_mut(&mut self) -> &mut HostBuffer {
+        match self {
+            Self::Host(buffer) => buffer,
+        }
+    }
+
+    /// Allocates from `memory`, on behalf of the device called `device`.
+    pub(crate) fn on_host(memory: &Arc<HostMemory>, device: String, bytes: usize) -> Result<Self> {
+        match memory.allocate(bytes) {
+            Some(buffer) => Ok(Self::Host(buffer)),
+            None => Err(Error::OutOfMemory { device, bytes }),
+        }
+    }
+}
+
+/// The second factor of a product, read as a `[K, N]` matrix.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Factor<'a> {
+    /// `[K, N]`, or `[N, K]` if `transposed`.
+    pub(crate) weight: Weight<'a>,
+    pub(crate) transposed: bool,
+}
+
+/// A product `A · B` of `[M, K]` and `[K, N]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product<'a> {
+    /// `[M, K]`, or `[K, M]` if `a_transposed`.
+    pub(crate) a: &'a Tensor,
+    pub(crate) a_transposed: bool,
+    pub(crate) b: Factor<'a>,
+    pub(crate) m: usize,
+    pub(crate) k: usize,
+    pub(crate) n: usize,
+    pub(crate) epilogue: Epilogue<'a>,
+}
+
+/// The forms in which a backend keeps a frozen weight.
+#[derive(Debug, Default)]
+pub(crate) struct PackedWeight {
+    pub(crate) rows: Option<Storage>,
+    pub(crate) forward: Option<Storage>,
+    pub(crate) backward: Option<Storage>,
+}
+
+/// The tensors that attention reads, `[rows, heads, head_dim]` each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Qkv<'a> {
+    pub(crate) q: &'a Tensor,
+    pub(crate) k: &'a Tensor,
+    pub(crate) v: &'a Tensor,
+}
+
+/// What the backward pass of attention reads and writes.
+pub(crate) struct AttentionBackward<'a> {
+    pub(crate) qkv: Qkv<'a>,
+    pub(crate) out: &'a Tensor,
+    pub(crate) logsumexp: &'a Tensor,
+    pub(crate) d_out: &'a Tensor,
+    pub(crate) d_q: &'a mut Tensor,
+    pub(crate) d_k: &'a mut Tensor,
+    pub(crate) d_v: &'a mut Tensor,
+}
+
+/// What one AdamW step reads and writes; all f32 but `copy`.
+pub(crate) struct AdamWTensors<'a> {
+    pub(crate) param: &'a mut Tensor,
+    pub(crate) grad: &'a Tensor,
+    pub(crate) exp_avg: &'a mut Tensor,
+    pub(crate) exp_avg_sq: &'a mut Tensor,
+    pub(crate) copy: Option<&'a mut Tensor>,
+}
+
+/// What a normalisation's backward pass reads and writes. `mean`, `d_bias`
+/// are those of layer norm.
+pub(crate) struct NormBackward<'a> {
+    pub(crate) d_y: &'a Tensor,
+    pub(crate) x: &'a Tensor,
+    pub(crate) weight: &'a Tensor,
+    pub(crate) mean: Option<&'a Tensor>,
+    pub(crate) rstd: &'a Tensor,
+    pub(crate) d_x: &'a mut Tensor,
+    pub(crate) d_weight: Option<&'a mut Tensor>,
+    pub(crate) d_bias: Option<&'a mut Tensor>,
+}
+
+/// Where [`Backend::cross_entropy`] writes about its rows: `losses` and
+/// `correct` from the row `first` on.
+pub(crate) struct RowOutcome<'a> {
+    pub(crate) first: usize,
+    pub(crate) losses: &'a mut Tensor,
+    pub(crate) correct: &'a mut Tensor,
+}
+
+/// One kind of device. The meaning of each method, with shapes, is that of
+/// the function of the same name in [`crate::ops`].
+pub(crate) trait Backend: Send + Sync {
+    fn name(&self) -> String;
+    fn memory_use(&self) -> MemoryUse;
+    fn reset_peak_memory(&self);
+    fn release_cached_memory(&self);
+    fn allocate(&self, bytes: usize) -> Result<Storage>;
+
+    fn packed_bytes(&self, out: usize, input: usize, dtype: DType, packing: Packing) -> usize;
+    fn pack(&self, weight: &Tensor, packing: Packing) -> Result<PackedWeight>;
+    fn matmul(&self, product: &Product<'_>, out: &mut Tensor) -> Result<()>;
+
+    fn embedding_forward(&self, table: Weight<'_>, ids: &[u32], y: &mut Tensor);
+    fn embedding_backward(&self, d_y: &Tensor, ids: &[u32], d_table: &mut Tensor);
+    fn gather_rows(&self, x: &Tensor, rows: &[u32], y: &mut Tensor);
+    fn scatter_rows(&self, x: &Tensor, rows: &[u32], y: &mut Tensor, accumulate: bool);
+
+    fn rms_norm_forward(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        eps: f32,
+        y: &mut Tensor,
+        rstd: &mut Tensor,
+    );
+    fn rms_norm_backward(&self, args: NormBackward<'_>);
+    fn layer_norm_forward(
+        &self,
+        x: &Tensor,
+        affine: (&Tensor, &Tensor),
+        eps: f32,
+        y: &mut Tensor,
+        statistics: (&mut Tensor, &mut Tensor),
+    );
+    fn layer_norm_backward(&self, args: NormBackward<'_>);
+
+    fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor, inverse: bool, y: &mut Tensor);
+
+    fn attention_forward(
+        &self,
+        qkv: Qkv<'_>,
+        sequences: &[Sequence],
+        config: &AttentionConfig,
+        out: &mut Tensor,
+        logsumexp: Option<&mut Tensor>,
+    );
+    fn attention_backward(
+        &self,
+        args: AttentionBackward<'_>,
+        sequences: &[Sequence],
+        config: &AttentionConfig,
+    );
+
+    fn swiglu_forward(&self, gate: &Tensor, up: &Tensor, y: &mut Tensor);
+    fn swiglu_backward(
+        &self,
+        d_y: &Tensor,
+        gate: &Tensor,
+        up: &Tensor,
+        d_gate: &mut Tensor,
+        d_up: &mut Tensor,
+    );
+    fn gelu_forward(&self, x: &Tensor, kind: GeluKind, y: &mut Tensor);
+    fn gelu_backward(&self, d_y: &Tensor, x: &Tensor, kind: GeluKind, d_x: &mut Tensor);
+
+    fn add_assign(&self, y: &mut Tensor, x: &Tensor);
+    fn scale(&self, x: &mut Tensor, factor: f32);
+    fn cast(&self, x: &Tensor, y: &mut Tensor);
+    fn sum(&self, x: &Tensor) -> f64;
+    fn sum_of_squares(&self, x: &Tensor) -> f64;
+    fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor);
+
+    /// Rows of f32 logits to losses and hits; with `grad_scale`, the logits
+    /// become their own gradient, `grad_scale · (softmax − one-hot)`.
+    fn cross_entropy(
+        &self,
+        logits: &mut Tensor,
+        targets: &[u32],
+        outcome: RowOutcome<'_>,
+        grad_scale: Option<f32>,
+    );
+    fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW);
+}

@@ -1,0 +1,51 @@
+//! AdamW.
+
+use super::Cpu;
+use super::simd::for_each_tier;
+use super::split::{RowsMut, rows_per_task};
+use crate::DType;
+use crate::backend::AdamWTensors;
+use crate::dtype::Element;
+use crate::ops::AdamW;
+use crate::tensor::with_element;
+
+pub(super) fn adamw(cpu: &Cpu, tensors: AdamWTensors<'_>, step: &AdamW) {
+    let AdamWTensors { param, grad, exp_avg, exp_avg_sq, copy } = tensors;
+    let grad = grad.as_slice::<f32>();
+    let copy_type = copy.as_ref().map_or(DType::BF16, |copy| copy.dtype());
+    with_element!(copy_type, C => {
+        let outputs = (
+            RowsMut::new(param.as_mut_slice::<f32>(), 1),
+            RowsMut::new(exp_avg.as_mut_slice::<f32>(), 1),
+            RowsMut::new(exp_avg_sq.as_mut_slice::<f32>(), 1),
+            copy.map(|copy| RowsMut::new(copy.as_mut_slice::<C>(), 1)),
+        );
+        cpu.pool.for_rows(grad.len(), rows_per_task(1), outputs, |range, (param, m, v, copy)| {
+            update(cpu.tier, &grad[range], step, param, m, v);
+            if let Some(copy) = copy {
+                write_copy(cpu.tier, param, copy);
+            }
+        });
+    });
+}
+
+for_each_tier! {
+    fn update(grad: &[f32], step: &AdamW, param: &mut [f32], exp_avg: &mut [f32], exp_avg_sq: &mut [f32]) {
+        let (rate, second_correction) = step.bias_corrections();
+        let keep = 1.0 - step.learning_rate * step.weight_decay;
+        let state = exp_avg.iter_mut().zip(exp_avg_sq);
+        for ((param, grad), (m, v)) in param.iter_mut().zip(grad).zip(state) {
+            let grad = grad * step.grad_scale;
+            *m = step.beta1 * *m + (1.0 - step.beta1) * grad;
+            *v = step.beta2 * *v + (1.0 - step.beta2) * (grad * grad);
+            let denominator = v.sqrt() / second_correction + step.eps;
+            *param = *param * keep - rate * *m / denominator;
+        }
+    }
+
+    fn write_copy<C: Element>(param: &[f32], copy: &mut [C]) {
+        for (copy, param) in copy.iter_mut().zip(param) {
+            *copy = C::from_f32(*param);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The backward pass. The scores are computed again, tile by tile.
+//!
+//! With `P = softmax(S)`, `S = scale · q·kᵀ`: `dv = Pᵀ·do`, `dP = do·vᵀ`,
+//! `dS = scale · P ∘ (dP − δ)` with `δ = rowsum(do ∘ o)`, `dq = dS·k`,
+//! `dk = dSᵀ·q`.
+//!
+//! The gradient of a key is a sum over the blocks of query rows that attend to
+//! it, that of a query row one over the tiles of keys. Both sums run in one
+//! fixed order, however the pairs of blocks and tiles are shared out:
+//! - if there are sequences and heads enough, a task is one of each and
+//!   computes every pair once, for both gradients;
+//! - else each pair is computed twice, by a task for the queries and a task
+//!   for the keys.
+//!
+//! Keys of a shared prefix get the rest of their gradient in a second round,
+//! from the queries of all other sequences in order.
+
+use std::ops::Range;
+
+use super::super::Cpu;
+use super::super::gemm::kernel::{Factor, PANEL, VECTOR};
+use super::super::gemm::panels::{pack_rows, panel_width, transpose_rows};
+use super::super::gemm::transpose::transpose_floats;
+use super::super::math::exp;
+use super::super::scratch;
+use super::super::simd::{for_each_tier, sum_by_lanes};
+use super::super::split::RowsMut;
+use super::{Problem, SmallProduct, TILE, add_slice, carve, key_tiles, pack_scores, round_slice, scale_and_mask};
+use crate::backend::AttentionBackward;
+use crate::ops::{AttentionConfig, KeySpan, Sequence};
+use crate::tensor::with_element;
+
+/// What belongs to the backward pass alone.
+struct Gradients<'a, E> {
+    problem: Problem<'a, E>,
+    out: &'a [E],
+    d_out: &'a [E],
+    logsumexp: &'a [f32],
+    /// `[T·H][D]`.
+    d_q: RowsMut<'a, f32>,
+    /// `[T·KV][D]`.
+    d_k: RowsMut<'a, f32>,
+    d_v: RowsMut<'a, f32>,
+}
+
+pub(in crate::cpu) fn backward(
+    cpu: &Cpu,
+    args: AttentionBackward<'_>,
+    sequences: &[Sequence],
+    config: &AttentionConfig,
+) {
+    with_element!(args.qkv.q.dtype(), E => {
+        let problem = Problem::<E>::new(cpu.tier, args.qkv, config);
+        let (dim, kv_heads) = (problem.dim, problem.kv_heads);
+        let gradients = Gradients {
+            problem,
+            out: args.out.as_slice(),
+            d_out: args.d_out.as_slice(),
+            logsumexp: args.logsumexp.as_slice(),
+            d_q: RowsMut::new(args.d_q.as_mut_slice::<f32>(), dim),
+            d_k: RowsMut::new(args.d_k.as_mut_slice::<f32>(), dim),
+            d_v: RowsMut::new(args.d_v.as_mut_slice::<f32>(), dim),
+        };
+        let shared_out = sequences.len() * kv_heads >= cpu.pool.threads();
+        if shared_out {
+            cpu.pool.run(sequences.len() * kv_heads, |task| {
+                let sequence = &sequences[task / kv_heads];
+                let own = |tile: KeySpan| sequence.queries.contains(&tile.row);
+                for block in gradients.problem.blocks(sequence) {
+                    gradients.block(sequence, task % kv_heads, &block, true, None, own);
+                }
+            });
+        } else {
+            let blocks: Vec<_> = sequences
+                .iter()
+                .flat_map(|s| gradients.problem.blocks(s).map(move |block| (s, block)))
+                .collect();
+            cpu.pool.run(blocks.len() * kv_heads, |task| {
+                let (sequence, block) = &blocks[task / kv_heads];
+                gradients.block(sequence, task % kv_heads, block, true, None, |_| false);
+            });
+        }
+        let mut tiles = Vec::new();
+        for owner in sequences {
+            let span = owner.keys.last().filter(|span| owner.queries.contains(&span.row));
+            // Later sequences that attend to the same rows share a prefix.
+            let attends = |s: &&Sequence| {
+                let own = std::ptr::eq(*s, owner);
+                let shares = span.is_some_and(|span| s.keys.iter().any(|k| k.row == span.row));
+                if own { !shared_out } else { shares }
+            };
+            let readers: Vec<&Sequence> = sequences.iter().filter(attends).collect();
+            if !readers.is_empty() {
+                tiles.extend(span.into_iter().flat_map(|s| key_tiles(*s)).map(|t| (t, readers.clone())));
+            }
+        }
+        cpu.pool.run(tiles.len() * kv_heads, |task| {
+            let (tile, readers) = &tiles[task / kv_heads];
+            for sequence in readers {
+                for block in gradients.problem.blocks(sequence) {
+                    gradients.block(sequence, task % kv_heads, &block, false, Some(*tile), |_| true);
+                }
+            }
+        });
+    });
+}
+
+impl<E: Factor> Gradients<'_, E> {
+    /// One block of query rows against the tiles of its keys, or against
+    /// `only` one of them. Adds the queries' gradient if `queries` says so, and
+    /// the gradients of those tiles' keys for which `keys` does.
+    fn block(
+        &self,
+        sequence: &Sequence,
+        kv_head: usize,
+        block: &Range<usize>,
+        queries: bool,
+        only: Option<KeySpan>,
+        keys: impl Fn(KeySpan) -> bool,
+    ) {
+        let p = &self.problem;
+        let (tier, dim, count) = (p.tier, p.dim, block.len());
+        let width = count.next_multiple_of(VECTOR);
+        let padded = dim.next_multiple_of(VECTOR);
+        let elements = 2 * count * dim + 2 * width * dim + 2 * width * padded + 3 * TILE * width + TILE * dim + 512;
+        let values = 2 * TILE * width + 2 * dim * width + TILE * PANEL + 512;
+        let mut tiles = p.tiles(sequence, block).filter(|t| only.is_none_or(|only| only == *t)).peekable();
+        if tiles.peek().is_none() {
+            return;
+        }
+        scratch::with(elements, |mut space: &mut [E]| scratch::with(values, |mut floats: &mut [f32]| {
+            let q_rows = carve(&mut space, count * dim);
+            let d_rows = carve(&mut space, count * dim);
+            let q_transposed = carve(&mut space, width * dim);
+            let d_transposed = carve(&mut space, width * dim);
+            let q_panels = carve(&mut space, width * padded);
+            let d_panels = carve(&mut space, width * padded);
+            let rounded = carve(&mut space, TILE * width);
+            let paired = carve(&mut space, TILE * width);
+            let k_transposed = carve(&mut space, TILE * dim);
+            let scores = carve(&mut floats, TILE * width);
+            let slopes = carve(&mut floats, TILE * width);
+            let d_q = carve(&mut floats, dim * width);
+            let turned = carve(&mut floats, dim * width);
+            let product = carve(&mut floats, TILE * PANEL);
+
+            p.copy_rows(p.q, sequence, kv_head, block, q_rows);
+            p.copy_rows(self.d_out, sequence, kv_head, block, d_rows);
+            p.pack_transposed(q_rows, count, width, q_transposed);
+            p.pack_transposed(d_rows, count, width, d_transposed);
+            pack_all_columns(p, q_rows, count, q_panels);
+            pack_all_columns(p, d_rows, count, d_panels);
+            let (logsumexp, delta) = self.row_statistics(sequence, kv_head, block);
+            d_q.fill(0.0);
+            for tile in tiles {
+                p.product_with_tile(p.k, tile, kv_head, (q_transposed, width), scores);
+                p.product_with_tile(p.v, tile, kv_head, (d_transposed, width), slopes);
+                let scores = &mut scores[..tile.len * width];
+                let slopes = &mut slopes[..tile.len * width];
+                let mask = p.mask(sequence, block, tile);
+                scale_and_mask(tier, scores, width, p.config.scale, mask.as_ref());
+                weights_and_slopes(tier, scores, slopes, width, p.config.scale, &logsumexp, &delta);
+                if keys(tile) {
+                    let groups = count.div_ceil(E::GROUP);
+                    round_slice(tier, scores, rounded);
+                    let weights = SmallProduct { rows: tile.len, groups, a: rounded, a_stride: width };
+                    self.add_to_keys(&self.d_v, tile, kv_head, &weights, d_panels, product);
+                    round_slice(tier, slopes, rounded);
+                    let slopes = SmallProduct { rows: tile.len, groups, a: rounded, a_stride: width };
+                    self.add_to_keys(&self.d_k, tile, kv_head, &slopes, q_panels, product);
+                }
+                if queries {
+                    pack_scores(tier, slopes, tile.len, width, paired);
+                    let stride = p.kv_heads * dim;
+                    let from = &p.k[tile.row * stride + kv_head * dim..];
+                    transpose_rows(tier, from, stride, (tile.len, dim), k_transposed, TILE);
+                    let groups = tile.len.div_ceil(E::GROUP);
+                    let keys = SmallProduct { rows: dim, groups, a: k_transposed, a_stride: TILE };
+                    keys.run(p.kernel, paired, width, d_q, true);
+                }
+            }
+            if queries {
+                transpose_floats(tier, (dim, count), d_q, width, turned, dim);
+                for (row, values) in block.clone().zip(turned.chunks_exact(dim)) {
+                    let (token, head) = p.token_and_head(sequence, kv_head, row);
+                    // SAFETY: only one task adds to the queries of this block.
+                    let cells = unsafe { self.d_q.cells(token * p.heads + head, 0..dim) };
+                    add_slice(tier, values, cells);
+                }
+            }
+        }));
+    }
+
+    /// `logsumexp` and `δ` of a block's rows, one lane each.
+    fn row_statistics(
+        &self,
+        sequence: &Sequence,
+        kv_head: usize,
+        block: &Range<usize>,
+    ) -> ([f32; TILE], [f32; TILE]) {
+        let p = &self.problem;
+        let (mut logsumexp, mut delta) = ([0.0; TILE], [0.0; TILE]);
+        for (lane, row) in block.clone().enumerate() {
+            let (token, head) = p.token_and_head(sequence, kv_head, row);
+            let index = token * p.heads + head;
+            let cells = index * p.dim..(index + 1) * p.dim;
+            logsumexp[lane] = self.logsumexp[index];
+            delta[lane] = dot(p.tier, &self.out[cells.clone()], &self.d_out[cells]);
+        }
+        (logsumexp, delta)
+    }
+
+    /// Adds `left · panels` to the gradients of a tile's keys or values.
+    fn add_to_keys(
+        &self,
+        target: &RowsMut<'_, f32>,
+        tile: KeySpan,
+        kv_head: usize,
+        left: &SmallProduct<'_, E>,
+        panels: &[E],
+        product: &mut [f32],
+    ) {
+        let p = &self.problem;
+        let depth = left.groups * E::GROUP;
+        for panel in 0..p.dim.div_ceil(PANEL) {
+            let (columns, width) = panel_width(panel, p.dim);
+            let start = panel * PANEL;
+            left.run(p.kernel, &panels[start * depth..], width, product, false);
+            for (key, values) in product.chunks_exact(width).take(tile.len).enumerate() {
+                let row = (tile.row + key) * p.kv_heads + kv_head;
+                // SAFETY: only one task at a time adds to the keys of a tile.
+                let cells = unsafe { target.cells(row, start..start + columns) };
+                add_slice(p.tier, &values[..columns], cells);
+            }
+        }
+    }
+}
+
+/// Packs a block of copied query rows as the panels of a product that sums
+/// over these rows.
+fn pack_all_columns<E: Factor>(p: &Problem<'_, E>, rows: &[E], count: usize, panels: &mut [E]) {
+    let depth = count.next_multiple_of(E::GROUP);
+    for panel in 0..p.dim.div_ceil(PANEL) {
+        let (columns, width) = panel_width(panel, p.dim);
+        let start = panel * PANEL;
+        let target = &mut panels[start * depth..][..width * depth];
+        pack_rows(p.tier, &rows[start..], p.dim, (count, columns), width, target);
+    }
+}
+
+for_each_tier! {
+    fn dot<E: Factor>(a: &[E], b: &[E]) -> f32 {
+        sum_by_lanes(a.len(), |i| a[i].to_f32() * b[i].to_f32())
+    }
+
+    /// `scores` become `P`, and `slopes`, which hold `dP`, become `dS`.
+    fn weights_and_slopes(
+        scores: &mut [f32], slopes: &mut [f32], width: usize, scale: f32,
+        logsumexp: &[f32; TILE], delta: &[f32; TILE],
+    ) {
+        for (scores, slopes) in scores.chunks_exact_mut(width).zip(slopes.chunks_exact_mut(width)) {
+            let lanes = logsumexp.iter().zip(delta);
+            for ((score, slope), (logsumexp, delta)) in scores.iter_mut().zip(slopes).zip(lanes) {
+                *score = exp(*score - logsumexp);
+                *slope = *score * (*slope - delta) * scale;
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The fast operations on the CPU.
+//!
+//! One file per family; `gemm/` holds the matrix products. What is plain Rust
+//! is compiled for each instruction set by `simd::for_each_tier!` and gives
+//! the same bits on all of them; only the kernels of `gemm/` use intrinsics.
+//! `pool` and `split` share out work so that the bytes of a result do not
+//! depend on the number of threads.
+
+mod activation;
+mod adamw;
+mod attention;
+mod cross_entropy;
+mod dropout;
+mod elementwise;
+mod gemm;
+mod math;
+mod norm;
+mod pool;
+mod rope;
+mod rows;
+mod scratch;
+mod simd;
+mod split;
+
+use std::sync::Arc;
+
+pub(crate) use self::gemm::K_BLOCK;
+pub(crate) use self::pool::ThreadPool;
+use crate::backend::{
+    AdamWTensors, AttentionBackward, Backend, NormBackward, PackedWeight, Product, Qkv, RowOutcome,
+    Storage,
+};
+use crate::error::{Error, Result};
+use crate::host::{HostMemory, MemoryUse};
+use crate::ops::{
+    AdamW, AttentionConfig, Dropout, GeluKind, Packing, RowKey, Sequence, Weight,
+};
+use crate::{CpuOptions, DType, Tensor, Tier};
+
+const MAX_THREADS: usize = 1024;
+
+/// The CPU as a device.
+pub(crate) struct Cpu {
+    tier: Tier,
+    pool: ThreadPool,
+    memory: Arc<HostMemory>,
+}
+
+impl Cpu {
+    pub(crate) fn new(options: &CpuOptions) -> Result<Self> {
+        let best = Tier::best();
+        let tier = options.tier.unwrap_or(best);
+        if tier > best {
+            return Err(Error::TierUnavailable { requested: tier, best });
+        }
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or_else(|| cores().min(MAX_THREADS));
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return Err(Error::InvalidArgument {
+                op: "Device::cpu_with",
+                argument: "options.threads",
+                expected: format!("1 to {MAX_THREADS}"),
+                found: threads.to_string(),
+            });
+        }
+        Ok(Self {
+            tier,
+            pool: ThreadPool::new(threads),
+            memory: HostMemory::with_limit(options.memory_limit),
+        })
+    }
+
+    fn host_memory(&self, bytes: usize) -> Result<Storage> {
+        Storage::on_host(&self.memory, self.name(), bytes)
+    }
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> String {
+        let threads = self.pool.threads();
+        format!("cpu ({}, {threads} thread{})", self.tier, if threads == 1 { "" } else { "s" })
+    }
+
+    fn memory_use(&self) -> MemoryUse {
+        self.memory.usage()
+    }
+
+    fn reset_peak_memory(&self) {
+        self.memory.reset_peak();
+    }
+
+    fn release_cached_memory(&self) {
+        self.memory.release_cached();
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Storage> {
+        self.host_memory(bytes)
+    }
+
+    fn packed_bytes(&self, out: usize, input: usize, dtype: DType, packing: Packing) -> usize {
+        gemm::packed_bytes(out, input, dtype, packing)
+    }
+
+    fn pack(&self, weight: &Tensor, packing: Packing) -> Result<PackedWeight> {
+        gemm::pack(self, weight, packing)
+    }
+
+    fn matmul(&self, product: &Product<'_>, out: &mut Tensor) -> Result<()> {
+        gemm::matmul(self, product, out)
+    }
+
+    fn embedding_forward(&self, table: Weight<'_>, ids: &[u32], y: &mut Tensor) {
+        rows::embedding_forward(self, table, ids, y);
+    }
+
+    fn embedding_backward(&self, d_y: &Tensor, ids: &[u32], d_table: &mut Tensor) {
+        rows::scatter(self, d_y, ids, d_table, true);
+    }
+
+    fn gather_rows(&self, x: &Tensor, rows: &[u32], y: &mut Tensor) {
+        rows::gather(self, x, rows, y);
+    }
+
+    fn scatter_rows(&self, x: &Tensor, rows: &[u32], y: &mut Tensor, accumulate: bool) {
+        rows::scatter(self, x, rows, y, accumulate);
+    }
+
+    fn rms_norm_forward(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        eps: f32,
+        y: &mut Tensor,
+        rstd: &mut Tensor,
+    ) {
+        norm::rms_forward(self, x, weight, eps, y, rstd);
+    }
+
+    fn rms_norm_backward(&self, args: NormBackward<'_>) {
+        norm::rms_backward(self, args);
+    }
+
+    fn layer_norm_forward(
+        &self,
+        x: &Tensor,
+        affine: (&Tensor, &Tensor),
+        eps: f32,
+        y: &mut Tensor,
+        statistics: (&mut Tensor, &mut Tensor),
+    ) {
+        norm::layer_forward(self, x, affine, eps, y, statistics);
+    }
+
+    fn layer_norm_backward(&self, args: NormBackward<'_>) {
+        norm::layer_backward(self, args);
+    }
+
+    fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor, inverse: bool, y: &mut Tensor) {
+        rope::rotate(self, x, cos, sin, inverse, y);
+    }
+
+    fn attention_forward(
+        &self,
+        qkv: Qkv<'_>,
+        sequences: &[Sequence],
+        config: &AttentionConfig,
+        out: &mut Tensor,
+        logsumexp: Option<&mut Tensor>,
+    ) {
+        attention::forward(self, qkv, sequences, config, out, logsumexp);
+    }
+
+    fn attention_backward(
+        &self,
+        args: AttentionBackward<'_>,
+        sequences: &[Sequence],
+        config: &AttentionConfig,
+    ) {
+        attention::backward(self, args, sequences, config);
+    }
+
+    fn swiglu_forward(&self, gate: &Tensor, up: &Tensor, y: &mut Tensor) {
+        activation::swiglu_forward(self, gate, up, y);
+    }
+
+    fn swiglu_backward(
+        &self,
+        d_y: &Tensor,
+        gate: &Tensor,
+        up: &Tensor,
+        d_gate: &mut Tensor,
+        d_up: &mut Tensor,
+    ) {
+        activation::swiglu_backward(self, d_y, gate, up, d_gate, d_up);
+    }
+
+    fn gelu_forward(&self, x: &Tensor, kind: GeluKind, y: &mut Tensor) {
+        activation::gelu_forward(self, x, kind, y);
+    }
+
+    fn gelu_backward(&self, d_y: &Tensor, x: &Tensor, kind: GeluKind, d_x: &mut Tensor) {
+        activation::gelu_backward(self, d_y, x, kind, d_x);
+    }
+
+    fn add_assign(&self, y: &mut Tensor, x: &Tensor) {
+        elementwise::add_assign(self, y, x);
+    }
+
+    fn scale(&self, x: &mut Tensor, factor: f32) {
+        elementwise::scale(self, x, factor);
+    }
+
+    fn cast(&self, x: &Tensor, y: &mut Tensor) {
+        elementwise::cast(self, x, y);
+    }
+
+    fn sum(&self, x: &Tensor) -> f64 {
+        elementwise::sum(self, x)
+    }
+
+    fn sum_of_squares(&self, x: &Tensor) -> f64 {
+        elementwise::sum_of_squares(self, x)
+    }
+
+    fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor) {
+        dropout::dropout(self, x, rows, dropout, y);
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &mut Tensor,
+        targets: &[u32],
+        outcome: RowOutcome<'_>,
+        grad_scale: Option<f32>,
+    ) {
+        cross_entropy::cross_entropy(self, logits, targets, outcome, grad_scale);
+    }
+
+    fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW) {
+        adamw::adamw(self, tensors, step);
+    }
+}

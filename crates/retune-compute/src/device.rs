@@ -1,0 +1,167 @@
+//! Devices: where tensors live and operations run.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::cpu::Cpu;
+use crate::error::{Error, Result};
+use crate::host::MemoryUse;
+use crate::reference::Reference;
+
+/// A set of instructions that the fast operations of a CPU are written for.
+///
+/// Tiers are ordered: a processor that can run one can run all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Plain Rust, for any processor.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 (F, BW, DQ, VL).
+    Avx512,
+    /// [`Tier::Avx512`] with AVX512-BF16.
+    Avx512Bf16,
+}
+
+impl Tier {
+    /// Every tier, slowest first.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+
+    /// The fastest tier that this processor can run.
+    pub fn best() -> Self {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            if avx512 && is_x86_feature_detected!("avx512bf16") {
+                return Self::Avx512Bf16;
+            }
+            if avx512 {
+                return Self::Avx512;
+            }
+            if avx2 {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+
+    /// The tiers that this processor can run, slowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        let best = Self::best();
+        Self::ALL.into_iter().filter(move |tier| *tier <= best)
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512-bf16",
+        })
+    }
+}
+
+impl FromStr for Tier {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|tier| tier.to_string() == name)
+            .ok_or_else(|| Error::InvalidArgument {
+                op: "Tier::from_str",
+                argument: "name",
+                expected: "one of portable, avx2, avx512, avx512-bf16".into(),
+                found: name.into(),
+            })
+    }
+}
+
+/// How to set up a CPU device; the default is what is best for speed.
+#[derive(Debug, Clone, Default)]
+pub struct CpuOptions {
+    /// Threads that share the work of one operation. Default: one per core.
+    pub threads: Option<usize>,
+    /// The instructions to use. Default: the best that the processor has.
+    pub tier: Option<Tier>,
+    /// Bytes that tensors may take; more is `OutOfMemory`. Default: no limit.
+    pub memory_limit: Option<usize>,
+}
+
+/// Where tensors live and operations run. Cloning gives another handle to
+/// the same device.
+#[derive(Clone)]
+pub struct Device {
+    backend: Arc<dyn Backend>,
+}
+
+impl Device {
+    /// The CPU with its fastest instructions and one thread per core.
+    pub fn cpu() -> Self {
+        Self::cpu_with(&CpuOptions::default()).expect("the default options fit every CPU")
+    }
+
+    /// The CPU, set up by `options`. Results have the same bytes for any
+    /// number of threads.
+    ///
+    /// # Errors
+    /// `TierUnavailable` if the processor lacks the instructions of
+    /// `options.tier`; `InvalidArgument` if `options.threads` is 0 or more
+    /// than 1024.
+    pub fn cpu_with(options: &CpuOptions) -> Result<Self> {
+        Ok(Self { backend: Arc::new(Cpu::new(options)?) })
+    }
+
+    /// The plain scalar operations that every other implementation is held
+    /// against. Slow, and written to be read.
+    pub fn reference() -> Self {
+        Self { backend: Arc::new(Reference::default()) }
+    }
+
+    /// What the device is, in words.
+    pub fn name(&self) -> String {
+        self.backend.name()
+    }
+
+    /// Bytes that the device's tensors take.
+    pub fn memory(&self) -> MemoryUse {
+        self.backend.memory_use()
+    }
+
+    /// Starts a new measurement of [`MemoryUse::peak`].
+    pub fn reset_peak_memory(&self) {
+        self.backend.reset_peak_memory();
+    }
+
+    /// Gives buffers that are kept for reuse back to the system.
+    pub fn release_cached_memory(&self) {
+        self.backend.release_cached_memory();
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.backend, &other.backend)
+    }
+}
+
+impl Eq for Device {}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.name())
+    }
+}

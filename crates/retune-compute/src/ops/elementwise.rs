@@ -1,0 +1,54 @@
+//! Element-wise arithmetic and reductions.
+
+use super::check::Check;
+use crate::error::Result;
+use crate::{DType, Tensor};
+
+/// `y += x`: the residual connection.
+///
+/// # Shapes
+/// `y`: any, f32; `x`: the same, f32 or bf16.
+/// # Errors
+/// `ShapeMismatch`, `DTypeMismatch`, `DeviceMismatch`.
+pub fn add_assign(y: &mut Tensor, x: &Tensor) -> Result<()> {
+    let check = Check::new("add_assign");
+    check.device("x", x.device(), y.device())?;
+    check.dtype("y", y, DType::F32)?;
+    check.shape("x", x, y.shape())?;
+    x.device().backend().add_assign(y, x);
+    Ok(())
+}
+
+/// `x *= factor`, for a tensor of any shape.
+pub fn scale(x: &mut Tensor, factor: f32) {
+    let device = x.device().clone();
+    device.backend().scale(x, factor);
+}
+
+/// The same values as another element type, rounded to nearest even.
+///
+/// # Shapes
+/// `x`: any; returned: the same shape, of type `dtype`.
+/// # Errors
+/// `OutOfMemory`.
+pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    let mut y = Tensor::empty(x.device(), x.shape(), dtype)?;
+    x.device().backend().cast(x, &mut y);
+    Ok(y)
+}
+
+/// `Σ x`, summed in f64 in an order that is fixed by the length of `x`.
+pub fn sum(x: &Tensor) -> f64 {
+    x.device().backend().sum(x)
+}
+
+/// `Σ x²`, summed like [`sum`]; adds up to a norm over several tensors.
+pub fn sum_of_squares(x: &Tensor) -> f64 {
+    x.device().backend().sum_of_squares(x)
+}
+
+/// The Euclidean norm over all elements of several tensors, as for clipping
+/// gradients.
+pub fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> f64 {
+    tensors.into_iter().map(sum_of_squares).sum::<f64>().sqrt()
+}

@@ -1,0 +1,15 @@
+//! Picking and placing rows.
+
+pub(super) fn gather(x: &[f32], rows: &[u32], width: usize) -> Vec<f32> {
+    rows.iter().flat_map(|&row| &x[row as usize * width..][..width]).copied().collect()
+}
+
+pub(super) fn scatter(x: &[f32], rows: &[u32], width: usize, accumulate: bool, y: &mut [f32]) {
+    for (i, &row) in rows.iter().enumerate() {
+        for column in 0..width {
+            let to = &mut y[row as usize * width + column];
+            let from = x[i * width + column];
+            *to = if accumulate { *to + from } else { from };
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Tensors: a shape, an element type, and memory on a device.
+
+use std::fmt;
+
+use half::bf16;
+
+use crate::backend::Storage;
+use crate::dtype::Element;
+use crate::error::{Error, Result};
+use crate::{DType, Device};
+
+/// A dense, row-major array on a [`Device`].
+///
+/// A tensor owns its memory; there are no views and no strides. Operations
+/// take tensors by reference and either return new ones or write into one
+/// that the caller passes as `&mut`.
+pub struct Tensor {
+    shape: Vec<usize>,
+    dtype: DType,
+    device: Device,
+    storage: Storage,
+}
+
+impl Tensor {
+    /// A tensor whose elements are arbitrary (but initialised) values, for an
+    /// operation to overwrite.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the device refuses the size.
+    pub fn empty(device: &Device, shape: &[usize], dtype: DType) -> Result<Self> {
+        let bytes = shape
+            .iter()
+            .try_fold(dtype.size(), |bytes, &extent| bytes.checked_mul(extent))
+            .ok_or_else(|| Error::OutOfMemory { device: device.name(), bytes: usize::MAX })?;
+        let storage = device.backend().allocate(bytes)?;
+        Ok(Self { shape: shape.to_vec(), dtype, device: device.clone(), storage })
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the device refuses the size.
+    pub fn zeros(device: &Device, shape: &[usize], dtype: DType) -> Result<Self> {
+        let mut tensor = Self::empty(device, shape, dtype)?;
+        tensor.fill_zero();
+        Ok(tensor)
+    }
+
+    /// Copies `values` from the host.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` if `values` is not as long as `shape` says;
+    /// `OutOfMemory` if the device refuses the size.
+    pub fn from_slice<E: Element>(device: &Device, shape: &[usize], values: &[E]) -> Result<Self> {
+        let mut tensor = Self::empty(device, shape, E::DTYPE)?;
+        tensor.copy_from_slice(values)?;
+        Ok(tensor)
+    }
+
+    /// Copies little-endian `bytes`, as in a weight file, from the host.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` if `bytes` is not as long as `shape` and `dtype` say;
+    /// `OutOfMemory` if the device refuses the size.
+    pub fn from_bytes(device: &Device, shape: &[usize], dtype: DType, bytes: &[u8]) -> Result<Self> {
+        let mut tensor = Self::empty(device, shape, dtype)?;
+        if tensor.size_in_bytes() != bytes.len() {
+            return Err(Error::ShapeMismatch {
+                op: "Tensor::from_bytes",
+                argument: "bytes",
+                expected: format!("[{}] for a {dtype} tensor {shape:?}", tensor.size_in_bytes()),
+                found: vec![bytes.len()],
+            });
+        }
+        let target = tensor.storage.host_mut().bytes_mut(bytes.len());
+        target.copy_from_slice(bytes);
+        if cfg!(target_endian = "big") {
+            target.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
+        }
+        Ok(tensor)
+    }
+
+    /// Overwrites all elements from the host.
+    ///
+    /// # Errors
+    /// `DTypeMismatch` if `E` is not the tensor's element type,
+    /// `ShapeMismatch` if `values` has another length.
+    pub fn copy_from_slice<E: Element>(&mut self, values: &[E]) -> Result<()> {
+        const OP: &str = "Tensor::copy_from_slice";
+        if self.dtype != E::DTYPE {
+            return Err(Error::DTypeMismatch {
+                op: OP,
+                argument: "values",
+                expected: self.dtype.to_string(),
+                found: E::DTYPE,
+            });
+        }
+        if self.len() != values.len() {
+            return Err(Error::ShapeMismatch {
+                op: OP,
+                argument: "values",
+                expected: format!("[{}] for a tensor {:?}", self.len(), self.shape),
+                found: vec![values.len()],
+            });
+        }
+        self.as_mut_slice().copy_from_slice(values);
+        Ok(())
+    }
+
+    /// Sets every element to zero.
+    pub fn fill_zero(&mut self) {
+        let bytes = self.size_in_bytes();
+        self.storage.host_mut().bytes_mut(bytes).fill(0);
+    }
+
+    /// A copy on the same device.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the device refuses the size.
+    pub fn try_clone(&self) -> Result<Self> {
+        self.to_device(&self.device)
+    }
+
+    /// A copy on `device`.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the device refuses the size.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let mut copy = Self::empty(device, &self.shape, self.dtype)?;
+        let bytes = self.size_in_bytes();
+        copy.storage
+            .host_mut()
+            .bytes_mut(bytes)
+            .copy_from_slice(self.storage.host().bytes(bytes));
+        Ok(copy)
+    }
+
+    /// The same elements under another shape of equal size.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` if the sizes differ.
+    pub fn reshape(mut self, shape: &[usize]) -> Result<Self> {
+        let len = shape.iter().try_fold(1usize, |len, &extent| len.checked_mul(extent));
+        if len != Some(self.len()) {
+            return Err(Error::ShapeMismatch {
+                op: "Tensor::reshape",
+                argument: "shape",
+                expected: format!("as many elements as {:?}", self.shape),
+                found: shape.to_vec(),
+            });
+        }
+        self.shape = shape.to_vec();
+        Ok(self)
+    }
+
+    /// The extents of the axes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The device that holds the elements.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the elements.
+    pub fn size_in_bytes(&self) -> usize {
+        self.len() * self.dtype.size()
+    }
+
+    /// The elements, copied to the host and widened to f32.
+    pub fn to_f32_vec(&self) -> Vec<f32> {
+        match self.dtype {
+            DType::F32 => self.as_slice::<f32>().to_vec(),
+            DType::BF16 => self.as_slice::<bf16>().iter().map(|v| v.to_f32()).collect(),
+        }
+    }
+
+    /// The elements, copied to the host as little-endian bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.storage.host().bytes(self.size_in_bytes()).to_vec();
+        if cfg!(target_endian = "big") {
+            bytes.chunks_exact_mut(self.dtype.size()).for_each(<[u8]>::reverse);
+        }
+        bytes
+    }
+
+    /// The extents of the first axis and of all others together: any tensor
+    /// seen as a matrix of rows.
+    pub(crate) fn rows_by_width(&self) -> (usize, usize) {
+        match self.shape.split_first() {
+            Some((&rows, rest)) => (rows, rest.iter().product()),
+            None => (1, 1),
+        }
+    }
+
+    /// The elements on a host device. The caller has checked the type.
+    pub(crate) fn as_slice<E: Element>(&self) -> &[E] {
+        assert_eq!(self.dtype, E::DTYPE, "an operation mixed up element types");
+        self.storage.host().slice(self.len())
+    }
+
+    /// The elements on a host device, writable. The caller has checked the type.
+    pub(crate) fn as_mut_slice<E: Element>(&mut self) -> &mut [E] {
+        assert_eq!(self.dtype, E::DTYPE, "an operation mixed up element types");
+        let len = self.len();
+        self.storage.host_mut().slice_mut(len)
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({:?}, {}, {})", self.shape, self.dtype, self.device.name())
+    }
+}
+
+/// Runs `$body` with `$type` standing for the Rust type of `$dtype`.
+macro_rules! with_element {
+    ($dtype:expr, $type:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $type = f32;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $type = ::half::bf16;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_element;

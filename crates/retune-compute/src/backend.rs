@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::host::{HostBuffer, HostMemory, MemoryUse};
 use crate::ops::{
-    AdamW, AttentionConfig, Dropout, Epilogue, FrozenWeight, GeluKind, Packing, RowKey, Sequence, Weight,
+    AdamW, AttentionConfig, Dropout, Epilogue, GeluKind, Packing, RowKey, Sequence, Weight,
 };
 use crate::{DType, Tensor};
 

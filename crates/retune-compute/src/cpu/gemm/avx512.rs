@@ -36,7 +36,7 @@ unsafe fn f32_rows<const ROWS: usize, const VECTORS: usize>(tile: &Tile<f32>) {
         let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
         for k in 0..tile.groups {
             let panel = tile.panel.add(k * VECTORS * VECTOR);
-            prefetch::<_, VECTORS>(tile, k);
+            prefetch(tile, k);
             let mut b = [_mm512_setzero_ps(); VECTORS];
             for (vector, b) in b.iter_mut().enumerate() {
                 *b = _mm512_loadu_ps(panel.add(vector * VECTOR));
@@ -62,7 +62,7 @@ unsafe fn bf16_rows<const ROWS: usize, const VECTORS: usize>(tile: &Tile<bf16>) 
         let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
         for group in 0..tile.groups {
             let panel = tile.panel.add(group * VECTORS * 2 * VECTOR);
-            prefetch::<_, VECTORS>(tile, group);
+            prefetch(tile, group);
             let mut b = [_mm512_setzero_si512(); VECTORS];
             for (vector, b) in b.iter_mut().enumerate() {
                 *b = _mm512_loadu_si512(panel.add(vector * 2 * VECTOR).cast());
@@ -109,18 +109,15 @@ unsafe fn bf16_widening_rows<const ROWS: usize, const VECTORS: usize>(tile: &Til
     }
 }
 
-/// Asks for the lines of the next panel that correspond to `group` of this one.
-///
-/// # Safety
-/// The processor has SSE; prefetching itself never faults.
+/// Asks for one line of the memory that will be read next. Prefetching never
+/// faults, wherever it points.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn prefetch<E, const VECTORS: usize>(tile: &Tile<E>, group: usize) {
+fn prefetch<E>(tile: &Tile<E>, group: usize) {
     if !tile.prefetch.is_null() {
-        let line = tile.prefetch.cast::<i8>().wrapping_add(group * VECTORS * 64);
-        for vector in 0..VECTORS {
-            _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(vector * 64));
-        }
+        let line = tile.prefetch.cast::<i8>().wrapping_add(group * 64);
+        // SAFETY: a hint without effect on memory.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line) };
     }
 }
 

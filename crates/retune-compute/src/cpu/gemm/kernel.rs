@@ -36,8 +36,7 @@ pub(in crate::cpu) struct Tile<E> {
     pub(in crate::cpu) c_stride: usize,
     /// Add to `c` instead of overwriting it.
     pub(in crate::cpu) add: bool,
-    /// Memory that will be read soon, as long as this tile's panel; null for
-    /// none.
+    /// Memory that will be read soon, one cache line per group; null for none.
     pub(in crate::cpu) prefetch: *const E,
 }
 

@@ -14,9 +14,11 @@ pub(super) mod panels;
 mod portable;
 pub(super) mod transpose;
 
+use std::ops::Range;
+
 use half::bf16;
 
-use self::kernel::{Factor, MAX_ROWS, PANEL, Tile, VECTOR};
+use self::kernel::{Factor, Kernel, MAX_ROWS, PANEL, Tile, VECTOR};
 use self::panels::{Matrix, Source, packed_len, panel_width, transpose_rows};
 use super::Cpu;
 use super::scratch;
@@ -27,7 +29,7 @@ use crate::dtype::Element;
 use crate::error::Result;
 use crate::ops::{FrozenWeight, LowRank, Packing, Weight};
 use crate::tensor::with_element;
-use crate::{DType, Tensor};
+use crate::{DType, Tensor, Tier};
 
 /// Values of `k` that one chain of multiply-adds takes. Part of what a
 /// product means: see [`crate::ops`]'s `matmul`.
@@ -150,46 +152,33 @@ fn run<E: Factor, O: Element>(cpu: &Cpu, product: &Product<'_>, out: &mut Tensor
     let mut u_copy = None;
     let low_rank = match &epilogue.low_rank {
         None => None,
-        Some(LowRank { u, b, transposed, scale }) => {
+        Some(LowRank { u, b, transposed, .. }) => {
             let rank = u.rows_by_width().1;
             let u = left(cpu, u, false, (m, rank), &mut u_copy)?;
             let b = matrix_of::<E>(Weight::Trained(b), *transposed, rank, n);
-            (rank > 0).then_some((u, b, *scale))
+            (rank > 0).then_some((u, b))
         }
     };
     let finish = Finish {
         scale: epilogue.scale,
         bias: epilogue.bias.map(Tensor::as_slice),
-        low_rank_scale: low_rank.as_ref().map_or(0.0, |(.., scale)| *scale),
+        low_rank_scale: epilogue.low_rank.map_or(0.0, |term| term.scale),
         accumulate: epilogue.accumulate,
+    };
+    let task = Task {
+        tier: cpu.tier,
+        kernel: E::kernel(cpu.tier),
+        a,
+        b,
+        low_rank,
+        finish,
+        out: RowsMut::new(out.as_mut_slice::<O>(), n),
     };
     let row_block = row_block(m, b.panels(), cpu.pool.threads());
     let row_blocks = m.div_ceil(row_block);
-    let out = RowsMut::new(out.as_mut_slice::<O>(), n);
-    cpu.pool.run(b.panels() * row_blocks, |task| {
-        let panel = task / row_blocks;
-        let first = task % row_blocks * row_block;
-        let rows = row_block.min(m - first);
-        let (columns, width) = panel_width(panel, n);
-        scratch::with(rows * width, |sums: &mut [f32]| {
-            multiply(cpu, &a, &b, panel, (first, rows), sums);
-            let mut store = |extra: &[f32]| {
-                for row in 0..rows {
-                    let extra = extra.get(row * width..).unwrap_or(&[]);
-                    let start = panel * PANEL;
-                    // SAFETY: each task has its own rows and columns of `out`.
-                    let cells = unsafe { out.cells(first + row, start..start + columns) };
-                    finish.row(cpu.tier, start, &sums[row * width..], extra, cells);
-                }
-            };
-            match &low_rank {
-                None => store(&[]),
-                Some((u, b, _)) => scratch::with(rows * width, |extra: &mut [f32]| {
-                    multiply(cpu, u, b, panel, (first, rows), extra);
-                    store(extra);
-                }),
-            }
-        });
+    cpu.pool.run(b.panels() * row_blocks, |index| {
+        let first = index % row_blocks * row_block;
+        task.run(index / row_blocks, first..(first + row_block).min(m));
     });
     Ok(())
 }
@@ -202,50 +191,113 @@ fn row_block(m: usize, panels: usize, threads: usize) -> usize {
     m.div_ceil(wanted).next_multiple_of(MAX_ROWS)
 }
 
-/// `sums[rows][width] = a[first..first + rows] · panel`.
-fn multiply<E: Factor>(
-    cpu: &Cpu,
-    a: &Left<'_, E>,
-    b: &Matrix<'_, E>,
-    panel: usize,
-    (first, rows): (usize, usize),
-    sums: &mut [f32],
-) {
-    let kernel = E::kernel(cpu.tier);
-    let (_, width) = panel_width(panel, b.n);
-    // Tiles of nearly equal height use the registers better than full ones
-    // with a small rest.
-    let tiles = rows.div_ceil(MAX_ROWS);
-    let space = if b.is_packed() { 0 } else { K_BLOCK.min(b.k + 1) * width };
-    assert!(first * a.stride + rows * a.stride <= a.data.len() && rows * width <= sums.len());
-    scratch::with(space, |space: &mut [E]| {
-        for k0 in (0..b.k.max(1)).step_by(K_BLOCK) {
-            let k1 = (k0 + K_BLOCK).min(b.k);
-            let piece = b.piece(cpu.tier, panel, (k0, k1), space);
-            for tile in 0..tiles {
-                let row = tile * rows / tiles;
-                let height = (tile + 1) * rows / tiles - row;
-                // SAFETY: a device gets only tiers that its processor can run;
-                // `a` has `first + rows` rows of at least `k` elements rounded
-                // up to groups, `sums` has `rows` rows of `width`, as checked
-                // above; the piece has that many groups.
-                unsafe {
-                    kernel(&Tile {
-                        rows: height,
-                        vectors: width / VECTOR,
-                        groups: (k1 - k0).div_ceil(E::GROUP),
-                        a: a.data.as_ptr().add((first + row) * a.stride + k0),
-                        a_stride: a.stride,
-                        panel: piece.as_ptr(),
-                        c: sums.as_mut_ptr().add(row * width),
-                        c_stride: width,
-                        add: k0 > 0,
-                        prefetch: std::ptr::null(),
-                    });
+/// What the tasks of one product share.
+struct Task<'a, E, O> {
+    tier: Tier,
+    kernel: Kernel<E>,
+    a: Left<'a, E>,
+    b: Matrix<'a, E>,
+    low_rank: Option<(Left<'a, E>, Matrix<'a, E>)>,
+    finish: Finish<'a>,
+    out: RowsMut<'a, O>,
+}
+
+impl<E: Factor, O: Element> Task<'_, E, O> {
+    /// Computes one panel's columns of the rows in `range`.
+    fn run(&self, panel: usize, range: Range<usize>) {
+        let (columns, width) = panel_width(panel, self.b.n);
+        let rank = self.low_rank.as_ref().map_or(0, |(_, b)| b.k.next_multiple_of(E::GROUP));
+        let piece_len = if self.b.is_packed() { 0 } else { K_BLOCK.min(self.b.k + 1) * width };
+        let rows = range.len();
+        // Tiles of nearly equal height use the registers better than full ones
+        // with a small rest.
+        let tiles = rows.div_ceil(MAX_ROWS);
+        let blocks = self.b.k.div_ceil(K_BLOCK).max(1);
+        scratch::with((rows + MAX_ROWS) * width, |sums: &mut [f32]| {
+            scratch::with(piece_len + rank * width, |space: &mut [E]| {
+                let (sums, extra) = sums.split_at_mut(rows * width);
+                let (space, extra_space) = space.split_at_mut(piece_len);
+                let extra_piece = self
+                    .low_rank
+                    .as_ref()
+                    .map(|(u, b)| (u, b.piece(self.tier, panel, (0, b.k), extra_space)));
+                for block in 0..blocks {
+                    let (k0, k1) = (block * K_BLOCK, ((block + 1) * K_BLOCK).min(self.b.k));
+                    let piece = self.b.piece(self.tier, panel, (k0, k1), space);
+                    for tile in 0..tiles {
+                        let row = tile * rows / tiles;
+                        let height = (tile + 1) * rows / tiles - row;
+                        let first = range.start + row;
+                        let sums = &mut sums[row * width..(row + height) * width];
+                        // The next piece lies behind this one.
+                        let next = piece.as_ptr_range().end.wrapping_add(tile * piece.len() / 4);
+                        let ahead = if tile < 4 && tiles > 1 { next } else { std::ptr::null() };
+                        self.tile(&self.a, (first, height), (k0, k1), piece, sums, ahead);
+                        if block + 1 < blocks {
+                            continue;
+                        }
+                        let mut extra = &mut extra[..height * width];
+                        match extra_piece {
+                            Some((u, piece)) => self.extra(u, (first, height), piece, width, extra),
+                            None => extra = &mut [],
+                        }
+                        let start = panel * PANEL;
+                        let place = (first, height, start, columns);
+                        finish_rows(self.tier, &self.finish, sums, extra, width, &self.out, place);
+                    }
                 }
-            }
+            });
+        });
+    }
+
+    /// The low-rank term's `u · b` for one tile.
+    fn extra(
+        &self,
+        u: &Left<'_, E>,
+        rows: (usize, usize),
+        piece: &[E],
+        width: usize,
+        sums: &mut [f32],
+    ) {
+        let rank = piece.len() / width;
+        for k0 in (0..rank).step_by(K_BLOCK) {
+            let k1 = (k0 + K_BLOCK).min(rank);
+            self.tile(u, rows, (k0, k1), &piece[k0 * width..k1 * width], sums, std::ptr::null());
         }
-    });
+    }
+
+    /// One kernel call: adds the part of the sum from `k0` to `k1`.
+    fn tile(
+        &self,
+        a: &Left<'_, E>,
+        (first, height): (usize, usize),
+        (k0, k1): (usize, usize),
+        piece: &[E],
+        sums: &mut [f32],
+        prefetch: *const E,
+    ) {
+        let width = sums.len() / height;
+        let groups = (k1 - k0).div_ceil(E::GROUP);
+        assert!((first + height) * a.stride <= a.data.len() && k1 <= a.stride);
+        assert!(groups * E::GROUP * width <= piece.len());
+        // SAFETY: a device gets only tiers that its processor can run; the rows
+        // of `a`, `piece` and `sums` are long enough, as just checked (a stride
+        // holds whole groups).
+        unsafe {
+            (self.kernel)(&Tile {
+                rows: height,
+                vectors: width / VECTOR,
+                groups,
+                a: a.data.as_ptr().add(first * a.stride + k0),
+                a_stride: a.stride,
+                panel: piece.as_ptr(),
+                c: sums.as_mut_ptr(),
+                c_stride: width,
+                add: k0 > 0,
+                prefetch,
+            });
+        }
+    }
 }
 
 /// The first factor in the form that kernels read: as it is, or copied if it
@@ -287,50 +339,51 @@ struct Finish<'a> {
     accumulate: bool,
 }
 
-impl Finish<'_> {
-    fn row<O: Element>(&self, tier: crate::Tier, start: usize, sums: &[f32], extra: &[f32], out: &mut [O]) {
-        let columns = out.len();
-        let bias = self.bias.map_or(&[][..], |bias| &bias[start..start + columns]);
-        let extra = if extra.is_empty() { extra } else { &extra[..columns] };
-        let factors = [self.scale, self.low_rank_scale];
-        finish_row(tier, factors, &sums[..columns], extra, bias, self.accumulate, out);
-    }
-}
-
 for_each_tier! {
-    fn finish_row<O: Element>(
-        factors: [f32; 2],
+    /// Stores the rows of a tile: `height` rows from `first` on, `columns`
+    /// columns from `start` on.
+    fn finish_rows<O: Element>(
+        finish: &Finish<'_>,
         sums: &[f32],
         extra: &[f32],
-        bias: &[f32],
-        accumulate: bool,
-        out: &mut [O],
+        width: usize,
+        out: &RowsMut<'_, O>,
+        place: (usize, usize, usize, usize),
     ) {
-        let [scale, extra_scale] = factors;
-        let plain = scale == 1.0 && extra.is_empty();
-        if plain && bias.is_empty() && !accumulate {
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = O::from_f32(*sum);
+        let (first, height, start, columns) = place;
+        let plain = finish.scale == 1.0 && extra.is_empty() && finish.bias.is_none();
+        for row in 0..height {
+            let sums = &sums[row * width..][..columns];
+            // SAFETY: each task has its own rows and columns of `out`.
+            let out = unsafe { out.cells(first + row, start..start + columns) };
+            if plain && !finish.accumulate {
+                for (out, sum) in out.iter_mut().zip(sums) {
+                    *out = O::from_f32(*sum);
+                }
+                continue;
             }
-            return;
-        }
-        let mut row = [0.0f32; PANEL];
-        for (value, sum) in row.iter_mut().zip(sums) {
-            *value = sum * scale;
-        }
-        for (value, extra) in row.iter_mut().zip(extra) {
-            *value += extra * extra_scale;
-        }
-        for (value, bias) in row.iter_mut().zip(bias) {
-            *value += bias;
-        }
-        if accumulate {
-            for (value, out) in row.iter_mut().zip(&*out) {
-                *value += out.to_f32();
+            let mut values = [0.0f32; PANEL];
+            for (value, sum) in values.iter_mut().zip(sums) {
+                *value = sum * finish.scale;
             }
-        }
-        for (out, value) in out.iter_mut().zip(&row) {
-            *out = O::from_f32(*value);
+            if !extra.is_empty() {
+                for (value, extra) in values.iter_mut().zip(&extra[row * width..][..columns]) {
+                    *value += extra * finish.low_rank_scale;
+                }
+            }
+            if let Some(bias) = finish.bias {
+                for (value, bias) in values.iter_mut().zip(&bias[start..start + columns]) {
+                    *value += bias;
+                }
+            }
+            if finish.accumulate {
+                for (value, out) in values.iter_mut().zip(&*out) {
+                    *value += out.to_f32();
+                }
+            }
+            for (out, value) in out.iter_mut().zip(&values) {
+                *out = O::from_f32(*value);
+            }
         }
     }
 }

@@ -1,0 +1,39 @@
+//! Products of one to four rows, as in generation: bound by memory.
+
+use retune_compute::ceiling::Ceilings;
+use retune_compute::ops::{Epilogue, FrozenWeight, Packing, linear_forward};
+use retune_compute::{DType, Device, Tensor};
+
+use crate::products::random;
+use crate::timing::{QWEN, seconds};
+
+/// Weights in turn take this much memory, so that each call reads it.
+const BYTES: usize = 400 << 20;
+
+pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
+    let limit = ceilings.read_gb_per_s;
+    println!("\nfew rows: GB/s of weights read (per cent of {limit:.1})");
+    println!("{:<32}{:>16}{:>16}{:>16}", "", "1 row", "2 rows", "4 rows");
+    for dtype in [DType::BF16, DType::F32] {
+        for (name, out, input) in QWEN {
+            let size = FrozenWeight::packed_bytes(device, [out, input], dtype, Packing::Forward);
+            let count = (BYTES / size).max(2);
+            let values = random(device, &[out, input], dtype);
+            let weights: Vec<FrozenWeight> = (0..count)
+                .map(|_| FrozenWeight::new(&values, Packing::Forward).expect("memory"))
+                .collect();
+            print!("{:<32}", format!("{name} {dtype}"));
+            for rows in [1, 2, 4] {
+                let x = random(device, &[rows, input], dtype);
+                let mut y = Tensor::zeros(device, &[rows, out], DType::F32).expect("memory");
+                let time = seconds(|call| {
+                    let weight = &weights[call % count];
+                    linear_forward(&x, weight, Epilogue::default(), &mut y).expect("fits");
+                });
+                let rate = size as f64 / time / 1e9;
+                print!("{:>16}", format!("{rate:.1} ({:.0} %)", 100.0 * rate / limit));
+            }
+            println!();
+        }
+    }
+}

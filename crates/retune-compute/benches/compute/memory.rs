@@ -1,0 +1,89 @@
+//! Norms, activations, optimizer: bound by memory on buffers larger than the
+//! cache.
+
+use retune_compute::ceiling::Ceilings;
+use retune_compute::ops::{
+    AdamW, GeluKind, NormGradients, RopeAngles, RopeConfig, RopeScaling, adamw_step, add_assign, cast,
+    gelu_backward, gelu_forward, layer_norm_forward, norm, rms_norm_backward, rms_norm_forward,
+    rope_forward, swiglu_backward, swiglu_forward,
+};
+use retune_compute::{DType, Device, Tensor};
+
+use crate::products::random;
+use crate::timing::seconds;
+
+/// Rows of the hidden size and of the feed-forward size.
+const TOKENS: usize = 32_768;
+const HIDDEN: usize = 896;
+
+pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
+    let limit = ceilings.read_gb_per_s;
+    println!("\nbound by memory: GB/s read and written (per cent of {limit:.1})");
+    let (f32, bf16) = (DType::F32, DType::BF16);
+    let cells = TOKENS * HIDDEN;
+    let x = random(device, &[TOKENS, HIDDEN], f32);
+    let narrow = random(device, &[TOKENS, HIDDEN], bf16);
+    let weight = random(device, &[HIDDEN], f32);
+    let print = |name: &str, bytes_per_cell: usize, time: f64| {
+        let rate = (cells * bytes_per_cell) as f64 / time / 1e9;
+        println!("{name:<44}{:>16}", format!("{rate:.1} ({:.0} %)", 100.0 * rate / limit));
+    };
+
+    let time = seconds(|_| drop(rms_norm_forward(&x, &weight, 1e-6, bf16).expect("fits")));
+    print("rms_norm_forward f32 → bf16", 6, time);
+    let saved = rms_norm_forward(&x, &weight, 1e-6, f32).expect("fits");
+    let mut d_x = Tensor::zeros(device, &[TOKENS, HIDDEN], f32).expect("memory");
+    let time = seconds(|_| {
+        let none = NormGradients::default();
+        rms_norm_backward(&x, &x, &weight, &saved.rstd, &mut d_x, none).expect("fits");
+    });
+    print("rms_norm_backward f32, frozen weight", 12, time);
+    let mut d_weight = Tensor::zeros(device, &[HIDDEN], f32).expect("memory");
+    let time = seconds(|_| {
+        let wanted = NormGradients { d_weight: Some(&mut d_weight), d_bias: None };
+        rms_norm_backward(&x, &x, &weight, &saved.rstd, &mut d_x, wanted).expect("fits");
+    });
+    print("rms_norm_backward f32, with weight", 20, time);
+    let time = seconds(|_| drop(layer_norm_forward(&x, &weight, &weight, 1e-6, bf16).expect("fits")));
+    print("layer_norm_forward f32 → bf16", 6, time);
+    let time = seconds(|_| drop(swiglu_forward(&narrow, &narrow, bf16).expect("fits")));
+    print("swiglu_forward bf16", 4, time);
+    let time = seconds(|_| drop(swiglu_backward(&narrow, &narrow, &narrow, bf16).expect("fits")));
+    print("swiglu_backward bf16", 6, time);
+    let time = seconds(|_| drop(swiglu_forward(&x, &x, f32).expect("fits")));
+    print("swiglu_forward f32", 8, time);
+    for kind in [GeluKind::Exact, GeluKind::Tanh] {
+        let time = seconds(|_| drop(gelu_forward(&x, kind, f32).expect("fits")));
+        print(&format!("gelu_forward {kind:?} f32"), 8, time);
+        let time = seconds(|_| drop(gelu_backward(&x, &x, kind, f32).expect("fits")));
+        print(&format!("gelu_backward {kind:?} f32"), 8, time);
+    }
+    let time = seconds(|_| add_assign(&mut d_x, &x).expect("fits"));
+    print("add_assign f32", 12, time);
+    let time = seconds(|_| drop(cast(&x, bf16).expect("fits")));
+    print("cast f32 → bf16", 6, time);
+    let time = seconds(|_| {
+        norm([&x]);
+    });
+    print("norm f32", 4, time);
+    let heads = random(device, &[TOKENS, HIDDEN / 64, 64], f32);
+    let config = RopeConfig { head_dim: 64, theta: 1e6, scaling: RopeScaling::Default };
+    let positions: Vec<u32> = (0..TOKENS as u32).collect();
+    let angles = RopeAngles::new(device, &config, &positions).expect("memory");
+    let time = seconds(|_| drop(rope_forward(&heads, &angles, bf16).expect("fits")));
+    print("rope_forward f32 → bf16", 6, time);
+
+    let mut param = random(device, &[TOKENS, HIDDEN], f32);
+    let mut m = Tensor::zeros(device, &[TOKENS, HIDDEN], f32).expect("memory");
+    let mut v = Tensor::zeros(device, &[TOKENS, HIDDEN], f32).expect("memory");
+    let step = AdamW::new(1e-4, 3);
+    let time = seconds(|_| {
+        adamw_step(&mut param, &x, &mut m, &mut v, None, &step).expect("fits");
+    });
+    print("adamw_step f32", 28, time);
+    let mut copy = cast(&param, bf16).expect("memory");
+    let time = seconds(|_| {
+        adamw_step(&mut param, &x, &mut m, &mut v, Some(&mut copy), &step).expect("fits");
+    });
+    print("adamw_step f32 with a bf16 copy", 30, time);
+}

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::cpu::ThreadPool;
+use crate::host::HostMemory;
 use crate::{Device, Tier};
 
 /// The measured limits of a CPU with a number of threads.
@@ -62,6 +63,13 @@ pub fn measure(threads: Option<usize>, time: Duration) -> Ceilings {
     }
 }
 
+/// Billions of bytes a second that `threads` threads together read from
+/// memory: the best of rounds of about `time` in all.
+pub fn read_gb_per_s(threads: Option<usize>, time: Duration) -> f64 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    read_rate(&ThreadPool::new(threads.unwrap_or(cores).max(1)), time)
+}
+
 /// The ceilings of the CPU that the device `device` runs on, with as many
 /// threads as the machine has cores.
 pub fn describe(device: &Device, ceilings: &Ceilings) -> String {
@@ -89,8 +97,12 @@ fn best_of(time: Duration, mut round: impl FnMut() -> f64) -> f64 {
 
 fn read_rate(pool: &ThreadPool, time: Duration) -> f64 {
     let threads = pool.threads();
-    let memory = vec![1u64; threads * READ_BYTES / size_of::<u64>()];
-    let shares: Vec<&[u64]> = memory.chunks(READ_BYTES / size_of::<u64>()).collect();
+    // The memory that tensors get, huge pages and all.
+    let memory = HostMemory::with_limit(None);
+    let Some(mut buffer) = memory.allocate(threads * READ_BYTES) else { return 0.0 };
+    let words: &mut [f32] = buffer.slice_mut(threads * READ_BYTES / size_of::<f32>());
+    words.fill(1.0);
+    let shares: Vec<&[f32]> = words.chunks(READ_BYTES / size_of::<f32>()).collect();
     best_of(time, || {
         let start = Instant::now();
         pool.run(threads, |thread| {
@@ -101,11 +113,11 @@ fn read_rate(pool: &ThreadPool, time: Duration) -> f64 {
 }
 
 /// Reads every word.
-fn read_all(words: &[u64]) -> u64 {
-    let mut lanes = [0u64; 64];
-    for chunk in words.chunks_exact(64) {
+fn read_all(words: &[f32]) -> u32 {
+    let mut lanes = [0u32; 128];
+    for chunk in words.chunks_exact(128) {
         for (lane, word) in lanes.iter_mut().zip(chunk) {
-            *lane |= word;
+            *lane |= word.to_bits();
         }
     }
     lanes.iter().fold(0, |all, lane| all | lane)

@@ -1,7 +1,7 @@
 //! SwiGLU and GELU.
 
 use super::Cpu;
-use super::math::{normal_cdf, normal_pdf, sigmoid, tanh};
+use super::math::{normal, sigmoid, tanh};
 use super::simd::for_each_tier;
 use super::split::{RowsMut, rows_per_task};
 use crate::Tensor;
@@ -74,7 +74,7 @@ for_each_tier! {
     fn swiglu_forward_slice<X: Element, Y: Element>(gate: &[X], up: &[X], y: &mut [Y]) {
         for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
             let gate = gate.to_f32();
-            *y = Y::from_f32(gate * sigmoid(gate) * up.to_f32());
+            *y = Y::from_f32(gate * sigmoid::<FUSED>(gate) * up.to_f32());
         }
     }
 
@@ -84,7 +84,7 @@ for_each_tier! {
         let inputs = d_y.iter().zip(gate).zip(up);
         for ((d_gate, d_up), ((d_y, gate), up)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
             let (d_y, gate, up) = (d_y.to_f32(), gate.to_f32(), up.to_f32());
-            let s = sigmoid(gate);
+            let s = sigmoid::<FUSED>(gate);
             let silu = gate * s;
             *d_up = D::from_f32(d_y * silu);
             *d_gate = D::from_f32(d_y * up * (s + silu * (1.0 - s)));
@@ -94,21 +94,22 @@ for_each_tier! {
     fn gelu_exact_forward<X: Element, Y: Element>(x: &[X], y: &mut [Y]) {
         for (y, x) in y.iter_mut().zip(x) {
             let x = x.to_f32();
-            *y = Y::from_f32(x * normal_cdf(x));
+            *y = Y::from_f32(x * normal::<FUSED>(x).0);
         }
     }
 
     fn gelu_exact_backward<G: Element, X: Element, D: Element>(d_y: &[G], x: &[X], d_x: &mut [D]) {
         for ((d_x, d_y), x) in d_x.iter_mut().zip(d_y).zip(x) {
             let x = x.to_f32();
-            *d_x = D::from_f32(d_y.to_f32() * (normal_cdf(x) + x * normal_pdf(x)));
+            let (cdf, density) = normal::<FUSED>(x);
+            *d_x = D::from_f32(d_y.to_f32() * (cdf + x * density));
         }
     }
 
     fn gelu_tanh_forward<X: Element, Y: Element>(x: &[X], y: &mut [Y]) {
         for (y, x) in y.iter_mut().zip(x) {
             let x = x.to_f32();
-            let t = tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
+            let t = tanh::<FUSED>(SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
             *y = Y::from_f32(0.5 * x * (1.0 + t));
         }
     }
@@ -116,7 +117,7 @@ for_each_tier! {
     fn gelu_tanh_backward<G: Element, X: Element, D: Element>(d_y: &[G], x: &[X], d_x: &mut [D]) {
         for ((d_x, d_y), x) in d_x.iter_mut().zip(d_y).zip(x) {
             let x = x.to_f32();
-            let t = tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
+            let t = tanh::<FUSED>(SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
             let inner = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
             let slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner;
             *d_x = D::from_f32(d_y.to_f32() * slope);

@@ -2,7 +2,7 @@
 
 use super::Cpu;
 use super::math::exp;
-use super::simd::{LANES, for_each_tier, sum_by_lanes};
+use super::simd::{LANES, for_each_tier, sum_of};
 use super::split::RowsMut;
 use crate::Tensor;
 use crate::backend::RowOutcome;
@@ -53,12 +53,12 @@ for_each_tier! {
     }
 
     fn row_exp_sum(logits: &[f32], max: f32) -> f32 {
-        sum_by_lanes(logits.len(), |i| exp(logits[i] - max))
+        sum_of(logits, |logit| exp::<FUSED>(logit - max))
     }
 
     fn row_gradient(logits: &mut [f32], max: f32, factor: f32) {
         for logit in logits {
-            *logit = exp(*logit - max) * factor;
+            *logit = exp::<FUSED>(*logit - max) * factor;
         }
     }
 }

@@ -72,26 +72,26 @@ for_each_tier! {
     }
 
     fn sum_slice<X: Element>(x: &[X]) -> f64 {
-        sum_f64(x.len(), |i| f64::from(x[i].to_f32()))
+        sum_f64(x, |x| f64::from(x.to_f32()))
     }
 
     fn sum_of_squares_slice<X: Element>(x: &[X]) -> f64 {
-        sum_f64(x.len(), |i| f64::from(x[i].to_f32()) * f64::from(x[i].to_f32()))
+        sum_f64(x, |x| f64::from(x.to_f32()) * f64::from(x.to_f32()))
     }
 }
 
-/// Sums in sixteen lanes of f64.
+/// Sums in lanes of f64.
 #[inline(always)]
-fn sum_f64(len: usize, term: impl Fn(usize) -> f64) -> f64 {
+fn sum_f64<X: Copy>(x: &[X], term: impl Fn(X) -> f64) -> f64 {
     let mut lanes = [0.0f64; LANES];
-    let whole = len / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(start + lane);
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += term(chunk[lane]);
         }
     }
-    for index in whole..len {
-        lanes[index - whole] += term(index);
+    for (sum, x) in lanes.iter_mut().zip(rest) {
+        *sum += term(*x);
     }
     lanes.iter().sum()
 }

@@ -5,7 +5,7 @@
 //! order on whatever thread.
 
 use super::Cpu;
-use super::simd::{for_each_tier, sum_by_lanes};
+use super::simd::{for_each_tier, sum_of, sum_of_pairs, sum_of_triples};
 use super::split::{RowsMut, rows_per_task};
 use crate::Tensor;
 use crate::backend::NormBackward;
@@ -36,7 +36,7 @@ for_each_tier! {
         let width = weight.len();
         let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
         for ((x, y), rstd) in rows.zip(rstd) {
-            let squares = sum_by_lanes(width, |i| x[i].to_f32() * x[i].to_f32());
+            let squares = sum_of(x, |x| x.to_f32() * x.to_f32());
             let r = 1.0 / (squares / width as f32 + eps).sqrt();
             *rstd = r;
             for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
@@ -73,7 +73,7 @@ for_each_tier! {
             let cells = row * width..(row + 1) * width;
             let (d_y, x) = (&d_y[cells.clone()], &x[cells.clone()]);
             let d_x = &mut d_x[cells];
-            let dot = sum_by_lanes(width, |i| d_y[i].to_f32() * weight[i] * x[i].to_f32());
+            let dot = sum_of_triples(d_y, weight, x, |d_y, w, x| d_y.to_f32() * w * x.to_f32());
             let along = dot * r * r / width as f32;
             for (((d_x, d_y), x), w) in d_x.iter_mut().zip(d_y).zip(x).zip(weight) {
                 *d_x += r * (d_y.to_f32() * w - along * x.to_f32());
@@ -153,8 +153,8 @@ for_each_tier! {
         let width = weight.len();
         let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
         for ((x, y), (mean, rstd)) in rows.zip(mean.iter_mut().zip(rstd)) {
-            let m = sum_by_lanes(width, |i| x[i].to_f32()) / width as f32;
-            let squares = sum_by_lanes(width, |i| (x[i].to_f32() - m) * (x[i].to_f32() - m));
+            let m = sum_of(x, |x| x.to_f32()) / width as f32;
+            let squares = sum_of(x, |x| (x.to_f32() - m) * (x.to_f32() - m));
             let r = 1.0 / (squares / width as f32 + eps).sqrt();
             (*mean, *rstd) = (m, r);
             for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
@@ -198,9 +198,9 @@ for_each_tier! {
             let cells = row * width..(row + 1) * width;
             let (d_y, x) = (&d_y[cells.clone()], &x[cells.clone()]);
             let d_x = &mut d_x[cells];
-            let d_normed = |i: usize| d_y[i].to_f32() * weight[i];
-            let sum = sum_by_lanes(width, d_normed) / width as f32;
-            let dot = sum_by_lanes(width, |i| d_normed(i) * ((x[i].to_f32() - m) * r)) / width as f32;
+            let sum = sum_of_pairs(d_y, weight, |d_y, w| d_y.to_f32() * w) / width as f32;
+            let product = |d_y: G, w: f32, x: X| d_y.to_f32() * w * ((x.to_f32() - m) * r);
+            let dot = sum_of_triples(d_y, weight, x, product) / width as f32;
             for (((d_x, d_y), x), w) in d_x.iter_mut().zip(d_y).zip(x).zip(weight) {
                 let normed = (x.to_f32() - m) * r;
                 *d_x += r * (d_y.to_f32() * w - sum - normed * dot);

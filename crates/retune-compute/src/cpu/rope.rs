@@ -34,11 +34,11 @@ for_each_tier! {
         for (x, y) in x.chunks_exact(2 * pairs).zip(y.chunks_exact_mut(2 * pairs)) {
             let (x_low, x_high) = x.split_at(pairs);
             let (y_low, y_high) = y.split_at_mut(pairs);
-            for i in 0..pairs {
-                let (low, high) = (x_low[i].to_f32(), x_high[i].to_f32());
-                let (cos, sin) = (cos[i], sin[i] * direction);
-                y_low[i] = Y::from_f32(low * cos - high * sin);
-                y_high[i] = Y::from_f32(high * cos + low * sin);
+            let inputs = x_low.iter().zip(x_high).zip(cos).zip(sin);
+            for ((low, high), (((x_low, x_high), cos), sin)) in y_low.iter_mut().zip(y_high).zip(inputs) {
+                let (x_low, x_high, sin) = (x_low.to_f32(), x_high.to_f32(), sin * direction);
+                *low = Y::from_f32(x_low * cos - x_high * sin);
+                *high = Y::from_f32(x_high * cos + x_low * sin);
             }
         }
     }

@@ -4,8 +4,10 @@
 /// run time: `fn name(tier, …)`. The body is ordinary Rust that loops over
 /// slices; each compilation turns those loops into its own vector code.
 ///
-/// Rust never fuses or reorders floating-point operations on its own, so
-/// every tier computes the same bits. Functions that a body calls must be
+/// In the body, the constant `FUSED` says whether the processor has fused
+/// multiply-adds (where it has not, `f32::mul_add` is a slow call). Rust never
+/// fuses or reorders floating-point operations on its own, so tiers differ
+/// only where a body asks for `FUSED`. Functions that a body calls must be
 /// `#[inline(always)]`, or they are compiled without the tier's instructions.
 macro_rules! for_each_tier {
     ($(
@@ -21,20 +23,20 @@ macro_rules! for_each_tier {
         ) $(-> $result)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn body $(<$($generic: $bound),+>)? ($($argument: $type),*) $(-> $result)? $body
+            fn body<const FUSED: bool $($(, $generic: $bound)+)?> ($($argument: $type),*) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx512 $(<$($generic: $bound),+>)? ($($argument: $type),*) $(-> $result)? {
-                body($($argument),*)
+                body::<true $($(, $generic)+)?>($($argument),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx2 $(<$($generic: $bound),+>)? ($($argument: $type),*) $(-> $result)? {
-                body($($argument),*)
+                body::<true $($(, $generic)+)?>($($argument),*)
             }
 
             match tier {
@@ -46,17 +48,27 @@ macro_rules! for_each_tier {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::Tier::Avx2 => unsafe { avx2($($argument),*) },
-                _ => body($($argument),*),
+                _ => body::<{ $crate::cpu::simd::PORTABLE_IS_FUSED } $($(, $generic)+)?>($($argument),*),
             }
         }
     )*};
 }
 pub(super) use for_each_tier;
 
-/// Lanes of the sums below: one AVX-512 register of f32.
-pub(super) const LANES: usize = 16;
+/// Whether every processor of this architecture has fused multiply-adds.
+pub(super) const PORTABLE_IS_FUSED: bool =
+    cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
-/// The sum of sixteen partial sums, pairwise.
+/// `a · b + c`, rounded once if `FUSED`.
+#[inline(always)]
+pub(super) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Lanes of the sums below: two AVX-512 registers of f32.
+pub(super) const LANES: usize = 32;
+
+/// The sum of partial sums, pairwise.
 #[inline(always)]
 pub(super) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
@@ -69,18 +81,48 @@ pub(super) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// `Σ term(i)` for `i < len`: sixteen running sums, added pairwise at the end.
+/// `Σ term(a[i])`: running sums in lanes, added pairwise at the end.
 #[inline(always)]
-pub(super) fn sum_by_lanes(len: usize, term: impl Fn(usize) -> f32) -> f32 {
+pub(super) fn sum_of<A: Copy>(a: &[A], term: impl Fn(A) -> f32) -> f32 {
+    sum_of_pairs(a, a, |a, _| term(a))
+}
+
+/// `Σ term(a[i], b[i])`, as [`sum_of`].
+#[inline(always)]
+pub(super) fn sum_of_pairs<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
-    let whole = len / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(start + lane);
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += term(a[lane], b[lane]);
         }
     }
-    for index in whole..len {
-        lanes[index - whole] += term(index);
+    for ((sum, a), b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum += term(*a, *b);
+    }
+    sum_lanes(lanes)
+}
+
+/// `Σ term(a[i], b[i], c[i])`, as [`sum_of`].
+#[inline(always)]
+pub(super) fn sum_of_triples<A: Copy, B: Copy, C: Copy>(
+    a: &[A],
+    b: &[B],
+    c: &[C],
+    term: impl Fn(A, B, C) -> f32,
+) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let (c_chunks, c_rest) = c.as_chunks::<LANES>();
+    for ((a, b), c) in a_chunks.iter().zip(b_chunks).zip(c_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += term(a[lane], b[lane], c[lane]);
+        }
+    }
+    for (((sum, a), b), c) in lanes.iter_mut().zip(a_rest).zip(b_rest).zip(c_rest) {
+        *sum += term(*a, *b, *c);
     }
     sum_lanes(lanes)
 }

@@ -23,7 +23,7 @@ use super::super::gemm::panels::{pack_rows, panel_width, transpose_rows};
 use super::super::gemm::transpose::transpose_floats;
 use super::super::math::exp;
 use super::super::scratch;
-use super::super::simd::{for_each_tier, sum_by_lanes};
+use super::super::simd::{for_each_tier, sum_of_pairs};
 use super::super::split::RowsMut;
 use super::{Problem, SmallProduct, TILE, add_slice, carve, key_tiles, pack_scores, round_slice, scale_and_mask};
 use crate::backend::AttentionBackward;
@@ -250,7 +250,7 @@ fn pack_all_columns<E: Factor>(p: &Problem<'_, E>, rows: &[E], count: usize, pan
 
 for_each_tier! {
     fn dot<E: Factor>(a: &[E], b: &[E]) -> f32 {
-        sum_by_lanes(a.len(), |i| a[i].to_f32() * b[i].to_f32())
+        sum_of_pairs(a, b, |a, b| a.to_f32() * b.to_f32())
     }
 
     /// `scores` become `P`, and `slopes`, which hold `dP`, become `dS`.
@@ -261,7 +261,7 @@ for_each_tier! {
         for (scores, slopes) in scores.chunks_exact_mut(width).zip(slopes.chunks_exact_mut(width)) {
             let lanes = logsumexp.iter().zip(delta);
             for ((score, slope), (logsumexp, delta)) in scores.iter_mut().zip(slopes).zip(lanes) {
-                *score = exp(*score - logsumexp);
+                *score = exp::<FUSED>(*score - logsumexp);
                 *slope = *score * (*slope - delta) * scale;
             }
         }

@@ -124,12 +124,12 @@ for_each_tier! {
             // A row that has met no key yet has no finite maximum.
             let max = running.max[lane];
             base[lane] = if max == f32::NEG_INFINITY { 0.0 } else { max };
-            running.shrink[lane] = exp(before[lane] - base[lane]);
+            running.shrink[lane] = exp::<FUSED>(before[lane] - base[lane]);
             running.sum[lane] *= running.shrink[lane];
         }
         for row in scores.chunks_exact_mut(width) {
             for ((score, base), sum) in row.iter_mut().zip(&base).zip(&mut running.sum) {
-                *score = exp(*score - base);
+                *score = exp::<FUSED>(*score - base);
                 *sum += *score;
             }
         }

@@ -1,7 +1,7 @@
 //! SwiGLU and GELU.
 
 use super::Cpu;
-use super::math::{normal, sigmoid, tanh};
+use super::math::{normal, sigmoid};
 use super::simd::for_each_tier;
 use super::split::{RowsMut, rows_per_task};
 use crate::Tensor;
@@ -9,8 +9,9 @@ use crate::dtype::Element;
 use crate::ops::GeluKind;
 use crate::tensor::with_element;
 
-// tanh GELU: 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
-const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+// tanh GELU is 0.5·x·(1 + tanh(u)) with u = √(2/π)·(x + 0.044715·x³), and
+// 0.5·(1 + tanh(u)) = sigmoid(2u).
+const TWO_SQRT_2_OVER_PI: f32 = 1.595_769_1;
 const CUBIC: f32 = 0.044_715;
 
 pub(super) fn swiglu_forward(cpu: &Cpu, gate: &Tensor, up: &Tensor, y: &mut Tensor) {
@@ -109,17 +110,17 @@ for_each_tier! {
     fn gelu_tanh_forward<X: Element, Y: Element>(x: &[X], y: &mut [Y]) {
         for (y, x) in y.iter_mut().zip(x) {
             let x = x.to_f32();
-            let t = tanh::<FUSED>(SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
-            *y = Y::from_f32(0.5 * x * (1.0 + t));
+            let s = sigmoid::<FUSED>(TWO_SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
+            *y = Y::from_f32(x * s);
         }
     }
 
     fn gelu_tanh_backward<G: Element, X: Element, D: Element>(d_y: &[G], x: &[X], d_x: &mut [D]) {
         for ((d_x, d_y), x) in d_x.iter_mut().zip(d_y).zip(x) {
             let x = x.to_f32();
-            let t = tanh::<FUSED>(SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
-            let inner = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
-            let slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner;
+            let s = sigmoid::<FUSED>(TWO_SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
+            let inner = TWO_SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+            let slope = s + x * (s * (1.0 - s)) * inner;
             *d_x = D::from_f32(d_y.to_f32() * slope);
         }
     }

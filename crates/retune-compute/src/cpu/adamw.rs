@@ -6,12 +6,13 @@ use super::split::{RowsMut, rows_per_task};
 use crate::DType;
 use crate::backend::AdamWTensors;
 use crate::dtype::Element;
-use crate::ops::AdamW;
+use crate::ops::{AdamW, AdamWFactors};
 use crate::tensor::with_element;
 
 pub(super) fn adamw(cpu: &Cpu, tensors: AdamWTensors<'_>, step: &AdamW) {
     let AdamWTensors { param, grad, exp_avg, exp_avg_sq, copy } = tensors;
     let grad = grad.as_slice::<f32>();
+    let factors = step.factors();
     let copy_type = copy.as_ref().map_or(DType::BF16, |copy| copy.dtype());
     with_element!(copy_type, C => {
         let outputs = (
@@ -21,7 +22,7 @@ pub(super) fn adamw(cpu: &Cpu, tensors: AdamWTensors<'_>, step: &AdamW) {
             copy.map(|copy| RowsMut::new(copy.as_mut_slice::<C>(), 1)),
         );
         cpu.pool.for_rows(grad.len(), rows_per_task(1), outputs, |range, (param, m, v, copy)| {
-            update(cpu.tier, &grad[range], step, param, m, v);
+            update(cpu.tier, &grad[range], &factors, param, m, v);
             if let Some(copy) = copy {
                 write_copy(cpu.tier, param, copy);
             }
@@ -30,16 +31,14 @@ pub(super) fn adamw(cpu: &Cpu, tensors: AdamWTensors<'_>, step: &AdamW) {
 }
 
 for_each_tier! {
-    fn update(grad: &[f32], step: &AdamW, param: &mut [f32], exp_avg: &mut [f32], exp_avg_sq: &mut [f32]) {
-        let (rate, second_correction) = step.bias_corrections();
-        let keep = 1.0 - step.learning_rate * step.weight_decay;
+    fn update(grad: &[f32], f: &AdamWFactors, param: &mut [f32], exp_avg: &mut [f32], exp_avg_sq: &mut [f32]) {
         let state = exp_avg.iter_mut().zip(exp_avg_sq);
         for ((param, grad), (m, v)) in param.iter_mut().zip(grad).zip(state) {
-            let grad = grad * step.grad_scale;
-            *m = step.beta1 * *m + (1.0 - step.beta1) * grad;
-            *v = step.beta2 * *v + (1.0 - step.beta2) * (grad * grad);
-            let denominator = v.sqrt() / second_correction + step.eps;
-            *param = *param * keep - rate * *m / denominator;
+            let grad = grad * f.grad_scale;
+            *m = f.beta1 * *m + f.one_minus_beta1 * grad;
+            *v = f.beta2 * *v + f.one_minus_beta2 * (grad * grad);
+            let denominator = v.sqrt() / f.root_correction + f.eps;
+            *param = *param * f.keep - f.rate * *m / denominator;
         }
     }
 

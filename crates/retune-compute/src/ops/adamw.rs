@@ -5,19 +5,20 @@ use crate::backend::AdamWTensors;
 use crate::error::Result;
 use crate::{DType, Tensor};
 
-/// The numbers of one AdamW step.
+/// The numbers of one AdamW step. In f64, since `1 − beta2` loses its digits
+/// in f32.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
     /// The learning rate of this step.
-    pub learning_rate: f32,
+    pub learning_rate: f64,
     /// Decay of the average of gradients.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the average of squared gradients.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the root of the second moment.
-    pub eps: f32,
+    pub eps: f64,
     /// Decoupled weight decay.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// The gradient is multiplied by this first; clipping's factor, or 1.
     pub grad_scale: f32,
     /// The number of this step, the first being 1.
@@ -26,7 +27,7 @@ pub struct AdamW {
 
 impl AdamW {
     /// Beta 0.9 and 0.999, eps 1e-8, no decay, no clipping.
-    pub fn new(learning_rate: f32, step: u32) -> Self {
+    pub fn new(learning_rate: f64, step: u32) -> Self {
         Self {
             learning_rate,
             beta1: 0.9,
@@ -38,13 +39,37 @@ impl AdamW {
         }
     }
 
-    /// `(learning_rate / (1 − beta1ᵗ), sqrt(1 − beta2ᵗ))`, computed in f64.
-    pub(crate) fn bias_corrections(&self) -> (f32, f32) {
-        let step = f64::from(self.step);
-        let first = 1.0 - f64::from(self.beta1).powf(step);
-        let second = 1.0 - f64::from(self.beta2).powf(step);
-        ((f64::from(self.learning_rate) / first) as f32, second.sqrt() as f32)
+    /// The factors of the update `param = keep · param − rate · m / (√v /
+    /// root_correction + eps)`, rounded to f32 once.
+    pub(crate) fn factors(&self) -> AdamWFactors {
+        let first = 1.0 - self.beta1.powf(f64::from(self.step));
+        let second = 1.0 - self.beta2.powf(f64::from(self.step));
+        AdamWFactors {
+            beta1: self.beta1 as f32,
+            one_minus_beta1: (1.0 - self.beta1) as f32,
+            beta2: self.beta2 as f32,
+            one_minus_beta2: (1.0 - self.beta2) as f32,
+            keep: (1.0 - self.learning_rate * self.weight_decay) as f32,
+            rate: (self.learning_rate / first) as f32,
+            root_correction: second.sqrt() as f32,
+            eps: self.eps as f32,
+            grad_scale: self.grad_scale,
+        }
     }
+}
+
+/// What [`AdamW::factors`] computes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamWFactors {
+    pub(crate) beta1: f32,
+    pub(crate) one_minus_beta1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) one_minus_beta2: f32,
+    pub(crate) keep: f32,
+    pub(crate) rate: f32,
+    pub(crate) root_correction: f32,
+    pub(crate) eps: f32,
+    pub(crate) grad_scale: f32,
 }
 
 /// One AdamW step, in place. With `copy`, the new parameter is also written
@@ -83,15 +108,19 @@ pub fn adamw_step(
         check.shape("copy", copy, param.shape())?;
     }
     for (name, beta) in [("step.beta1", step.beta1), ("step.beta2", step.beta2)] {
-        check.number(name, beta, |b| (0.0..1.0).contains(&b), "at least 0 and below 1")?;
+        if !(0.0..1.0).contains(&beta) {
+            return Err(check.invalid(name, beta, "at least 0 and below 1"));
+        }
     }
     for (name, value) in [
         ("step.learning_rate", step.learning_rate),
         ("step.eps", step.eps),
         ("step.weight_decay", step.weight_decay),
-        ("step.grad_scale", step.grad_scale),
+        ("step.grad_scale", f64::from(step.grad_scale)),
     ] {
-        check.number(name, value, |v| v >= 0.0, "a number of at least 0")?;
+        if !(value.is_finite() && value >= 0.0) {
+            return Err(check.invalid(name, value, "a number of at least 0"));
+        }
     }
     if step.step == 0 {
         return Err(check.invalid("step.step", 0, "1 for the first step"));

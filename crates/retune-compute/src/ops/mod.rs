@@ -49,4 +49,5 @@ pub use rows::{gather_rows, scatter_add_rows, scatter_rows};
 pub use segments::Segments;
 pub use weight::{FrozenWeight, Packing, Weight};
 
+pub(crate) use adamw::AdamWFactors;
 pub(crate) use segments::{KeySpan, Sequence};

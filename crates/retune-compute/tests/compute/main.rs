@@ -1,0 +1,14 @@
+//! The operations at their public edge: against PyTorch's numbers, against the
+//! plain reference, against finite differences, across threads, and with
+//! arguments that do not fit.
+
+mod cases;
+mod determinism;
+mod devices;
+mod errors;
+mod finite_differences;
+mod goldens;
+mod memory;
+mod products;
+mod reference;
+mod tolerance;

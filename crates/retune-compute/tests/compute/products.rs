@@ -1,0 +1,159 @@
+//! Products: all forms, packings and epilogues against the reference.
+
+use proptest::prelude::*;
+use retune_compute::ops::*;
+use retune_compute::{DType, Device, Tensor};
+
+use crate::cases::Numbers;
+use crate::devices::{FAST, REFERENCE, tensor};
+use crate::tolerance::{EXACT, PRODUCT_F32, VALUE_BF16, assert_close};
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    m: usize,
+    k: usize,
+    n: usize,
+    rank: usize,
+    dtype: DType,
+    out_dtype: DType,
+    accumulate: bool,
+}
+
+impl Shape {
+    /// All forms of the product of one pair of matrices.
+    fn run(self, device: &Device, seed: u64) -> Vec<(String, Vec<f32>)> {
+        let Self { m, k, n, rank, .. } = self;
+        let numbers = Numbers::new(device, self.dtype, seed);
+        let (a, b) = (numbers.tensor(&[m, k]), numbers.tensor(&[k, n]));
+        let transposed = |t: &Tensor| {
+            let (rows, columns) = (t.shape()[0], t.shape()[1]);
+            let from = t.to_f32_vec();
+            let to: Vec<f32> =
+                (0..rows * columns).map(|i| from[i % rows * columns + i / rows]).collect();
+            tensor(device, &[columns, rows], &to, self.dtype)
+        };
+        let (a_t, b_t) = (transposed(&a), transposed(&b));
+        let bias = numbers.wide(&[n]);
+        let u = numbers.tensor(&[m, rank.max(1)]);
+        let low = numbers.tensor(&[rank.max(1), n]);
+        let low_t = transposed(&low);
+        let start = numbers.values(m * n);
+        let mut results = Vec::new();
+        let mut product = |name: &str, low_transposed: bool, run: &dyn Fn(Epilogue<'_>, &mut Tensor)| {
+            let mut out = tensor(device, &[m, n], &start, self.out_dtype);
+            let b = if low_transposed { &low_t } else { &low };
+            let term = LowRank { u: &u, b, transposed: low_transposed, scale: 0.25 };
+            let mut epilogue = Epilogue::default();
+            if rank > 0 {
+                epilogue = epilogue.low_rank(Some(term)).bias(Some(&bias)).scale(1.5);
+            }
+            if self.accumulate {
+                epilogue = epilogue.accumulate();
+            }
+            run(epilogue, &mut out);
+            results.push((name.to_owned(), out.to_f32_vec()));
+        };
+        product("nn", false, &|e, out| matmul_nn(&a, &b, e, out).unwrap());
+        product("nt", true, &|e, out| matmul_nt(&a, &b_t, e, out).unwrap());
+        product("tn", false, &|e, out| matmul_tn(&a_t, &b, e, out).unwrap());
+        product("linear", true, &|e, out| linear_forward(&a, &b_t, e, out).unwrap());
+        for packing in [Packing::Rows, Packing::Forward, Packing::Both] {
+            let forward = FrozenWeight::new(&b_t, packing).unwrap();
+            let backward = FrozenWeight::new(&b, packing).unwrap();
+            product("forward", true, &|e, out| linear_forward(&a, &forward, e, out).unwrap());
+            product("backward", false, &|e, out| linear_backward(&a, &backward, e, out).unwrap());
+        }
+        results
+    }
+}
+
+fn any_shape() -> impl Strategy<Value = Shape> {
+    let m = prop_oneof![1..8usize, 1..70usize, Just(241usize)];
+    let k = prop_oneof![1..70usize, 500..530usize, 1000..1100usize];
+    let n = prop_oneof![1..20usize, 1..150usize];
+    let rank = prop_oneof![Just(0usize), 1..20usize];
+    (m, k, n, rank, any::<[bool; 3]>()).prop_map(|(m, k, n, rank, [wide, wide_out, accumulate])| {
+        let dtype = |wide| if wide { DType::F32 } else { DType::BF16 };
+        Shape { m, k, n, rank, dtype: dtype(wide), out_dtype: dtype(wide_out), accumulate }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(80))]
+
+    /// In bf16, every tier gives the bits of the reference; all forms of one
+    /// product give the same bits on one device.
+    #[test]
+    fn products_equal_the_reference(shape in any_shape(), seed: u64) {
+        let expected = shape.run(&REFERENCE, seed);
+        let tolerance = match (shape.dtype, shape.out_dtype) {
+            (DType::BF16, DType::F32) if shape.rank == 0 => &EXACT,
+            (_, DType::F32) => &PRODUCT_F32,
+            (_, DType::BF16) => &VALUE_BF16,
+        };
+        for device in FAST.iter() {
+            let found = shape.run(device, seed);
+            for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+                let what = format!("{name} of {shape:?} on {}", device.name());
+                assert_close(tolerance, &what, found, expected);
+            }
+            for (name, values) in &found {
+                prop_assert_eq!(values, &found[0].1, "{} of {:?} on {}", name, shape, device.name());
+            }
+        }
+    }
+}
+
+/// `vdpbf16ps` takes denormal numbers for zero; other tiers may keep them, and
+/// the difference is below any number that matters.
+#[test]
+fn denormals_infinities_and_nan_do_not_spread() {
+    for device in std::iter::once(&*REFERENCE).chain(FAST.iter()) {
+        let a = [1e-39, 2.0, f32::INFINITY, 1.0, f32::NAN, 1.0, 3.0, 4.0];
+        let a = tensor(device, &[4, 2], &a, DType::BF16);
+        let b = tensor(device, &[1, 2], &[1e10, 0.5], DType::BF16);
+        let mut out = Tensor::zeros(device, &[4, 1], DType::F32).unwrap();
+        matmul_nt(&a, &b, Epilogue::default(), &mut out).unwrap();
+        let out = out.to_f32_vec();
+        assert!((out[0] - 1.0).abs() < 1e-20, "{out:?} on {}", device.name());
+        assert_eq!(out[1], f32::INFINITY);
+        assert!(out[2].is_nan());
+        assert_eq!(out[3], 3e10f32.mul_add(1.0, 0.0) + 2.0 - (3e10f32 - out[3]) - 2.0);
+    }
+}
+
+#[test]
+fn empty_products_are_nothing_or_zero() {
+    for device in std::iter::once(&*REFERENCE).chain(FAST.iter()) {
+        let none = Tensor::zeros(device, &[0, 5], DType::F32).unwrap();
+        let weight = Tensor::zeros(device, &[7, 5], DType::F32).unwrap();
+        let mut out = Tensor::zeros(device, &[0, 7], DType::F32).unwrap();
+        matmul_nt(&none, &weight, Epilogue::default(), &mut out).unwrap();
+        // A sum of no terms is zero, and still gets its bias.
+        let a = Tensor::zeros(device, &[3, 0], DType::BF16).unwrap();
+        let b = Tensor::zeros(device, &[0, 2], DType::BF16).unwrap();
+        let bias = tensor(device, &[2], &[1.0, 2.0], DType::F32);
+        let mut out = tensor(device, &[3, 2], &[9.0; 6], DType::F32);
+        matmul_nn(&a, &b, Epilogue::default().bias(Some(&bias)), &mut out).unwrap();
+        assert_eq!(out.to_f32_vec(), [1.0, 2.0, 1.0, 2.0, 1.0, 2.0], "on {}", device.name());
+    }
+}
+
+#[test]
+fn packing_costs_what_it_says() {
+    for device in FAST.iter() {
+        for dtype in [DType::F32, DType::BF16] {
+            let weight = Tensor::zeros(device, &[900, 301], dtype).unwrap();
+            for packing in [Packing::Rows, Packing::Forward, Packing::Both] {
+                let said = FrozenWeight::packed_bytes(device, [900, 301], dtype, packing);
+                let before = device.memory().in_use;
+                let frozen = FrozenWeight::new(&weight, packing).unwrap();
+                let taken = device.memory().in_use - before;
+                // Buffers are rounded up to size classes.
+                assert!(taken >= said && taken <= said + said / 4, "{packing:?}: {said}, {taken}");
+                drop(frozen);
+                assert_eq!(device.memory().in_use, before);
+            }
+        }
+    }
+}

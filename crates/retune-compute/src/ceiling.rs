@@ -99,7 +99,9 @@ fn read_rate(pool: &ThreadPool, time: Duration) -> f64 {
     let threads = pool.threads();
     // The memory that tensors get, huge pages and all.
     let memory = HostMemory::with_limit(None);
-    let Some(mut buffer) = memory.allocate(threads * READ_BYTES) else { return 0.0 };
+    let Some(mut buffer) = memory.allocate(threads * READ_BYTES) else {
+        return 0.0;
+    };
     let words: &mut [f32] = buffer.slice_mut(threads * READ_BYTES / size_of::<f32>());
     words.fill(1.0);
     let shares: Vec<&[f32]> = words.chunks(READ_BYTES / size_of::<f32>()).collect();

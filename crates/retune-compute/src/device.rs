@@ -118,13 +118,17 @@ impl Device {
     /// `options.tier`; `InvalidArgument` if `options.threads` is 0 or more
     /// than 1024.
     pub fn cpu_with(options: &CpuOptions) -> Result<Self> {
-        Ok(Self { backend: Arc::new(Cpu::new(options)?) })
+        Ok(Self {
+            backend: Arc::new(Cpu::new(options)?),
+        })
     }
 
     /// The plain scalar operations that every other implementation is held
     /// against. Slow, and written to be read.
     pub fn reference() -> Self {
-        Self { backend: Arc::new(Reference::default()) }
+        Self {
+            backend: Arc::new(Reference::default()),
+        }
     }
 
     /// What the device is, in words.

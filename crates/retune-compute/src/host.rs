@@ -52,7 +52,11 @@ unsafe impl Send for Block {}
 
 impl Block {
     fn layout(bytes: usize) -> Option<Layout> {
-        let alignment = if bytes >= HUGE_PAGE { HUGE_PAGE } else { ALIGNMENT };
+        let alignment = if bytes >= HUGE_PAGE {
+            HUGE_PAGE
+        } else {
+            ALIGNMENT
+        };
         Layout::from_size_align(bytes, alignment).ok()
     }
 
@@ -153,7 +157,10 @@ impl HostMemory {
         };
         state.usage.in_use += class;
         state.usage.peak = state.usage.peak.max(state.usage.in_use);
-        Some(HostBuffer { block: Some(block), memory: Arc::clone(self) })
+        Some(HostBuffer {
+            block: Some(block),
+            memory: Arc::clone(self),
+        })
     }
 }
 
@@ -196,7 +203,10 @@ impl HostBuffer {
     /// The first `len` elements.
     pub(crate) fn slice<E: Element>(&self, len: usize) -> &[E] {
         let block = self.block();
-        assert!(len * size_of::<E>() <= block.bytes, "slice past the end of its buffer");
+        assert!(
+            len * size_of::<E>() <= block.bytes,
+            "slice past the end of its buffer"
+        );
         // SAFETY: the block is aligned to 64 bytes, initialised, long enough,
         // and every bit pattern is a value of an `Element`.
         unsafe { std::slice::from_raw_parts(block.start.as_ptr().cast(), len) }
@@ -205,7 +215,10 @@ impl HostBuffer {
     /// The first `len` elements, writable.
     pub(crate) fn slice_mut<E: Element>(&mut self, len: usize) -> &mut [E] {
         let block = self.block();
-        assert!(len * size_of::<E>() <= block.bytes, "slice past the end of its buffer");
+        assert!(
+            len * size_of::<E>() <= block.bytes,
+            "slice past the end of its buffer"
+        );
         // SAFETY: as in `slice`; `&mut self` makes the borrow unique.
         unsafe { std::slice::from_raw_parts_mut(block.start.as_ptr().cast(), len) }
     }
@@ -250,7 +263,14 @@ mod tests {
         let held = memory.usage().in_use;
         assert!(held >= 5000);
         drop(first);
-        assert_eq!(memory.usage(), MemoryUse { in_use: 0, peak: held, cached: held });
+        assert_eq!(
+            memory.usage(),
+            MemoryUse {
+                in_use: 0,
+                peak: held,
+                cached: held
+            }
+        );
         let second = memory.allocate(4990).unwrap();
         assert_eq!(second.bytes(1).as_ptr(), address);
         assert_eq!(memory.usage().cached, 0);
@@ -260,7 +280,9 @@ mod tests {
     fn the_limit_counts_cached_buffers_but_gives_them_up_first() {
         let memory = HostMemory::with_limit(Some(10_000));
         drop(memory.allocate(8_000).unwrap());
-        let other = memory.allocate(4_000).expect("the cached buffer makes room");
+        let other = memory
+            .allocate(4_000)
+            .expect("the cached buffer makes room");
         assert!(memory.allocate(7_000).is_none());
         drop(other);
     }
@@ -270,7 +292,10 @@ mod tests {
         for bytes in (1..100_000).chain([1 << 30, (1 << 30) + 1]) {
             let class = size_class(bytes);
             assert!(class >= bytes);
-            assert!(class - bytes <= (bytes / 8).max(ALIGNMENT - 1), "{bytes} → {class}");
+            assert!(
+                class - bytes <= (bytes / 8).max(ALIGNMENT - 1),
+                "{bytes} → {class}"
+            );
         }
     }
 

@@ -19,7 +19,9 @@ impl RandomKey {
     /// under `seed`. Different pairs give unrelated streams.
     pub fn new(seed: u64, purpose: u64) -> Self {
         let mixed = mix(mix(seed).wrapping_add(purpose));
-        Self { words: [mixed as u32, (mixed >> 32) as u32] }
+        Self {
+            words: [mixed as u32, (mixed >> 32) as u32],
+        }
     }
 
     /// Four independent words of 32 random bits for one counter value:
@@ -53,7 +55,10 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
             (first >> 32) as u32 ^ counter[3] ^ key[1],
             first as u32,
         ];
-        key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
+        key = [
+            key[0].wrapping_add(0x9e37_79b9),
+            key[1].wrapping_add(0xbb67_ae85),
+        ];
     }
     counter
 }
@@ -110,7 +115,12 @@ pub fn random_normal<E: Element>(
             // One minus a number in [0, 1) is never zero.
             let radius = (-2.0 * (1.0 - unit(words[pair])).ln()).sqrt();
             let angle = std::f32::consts::TAU * unit(words[pair + 1]);
-            let normal = radius * if index % 2 == 0 { angle.cos() } else { angle.sin() };
+            let normal = radius
+                * if index % 2 == 0 {
+                    angle.cos()
+                } else {
+                    angle.sin()
+                };
             E::from_f32(mean + standard_deviation * normal)
         })
         .collect();

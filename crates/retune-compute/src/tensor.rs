@@ -31,9 +31,17 @@ impl Tensor {
         let bytes = shape
             .iter()
             .try_fold(dtype.size(), |bytes, &extent| bytes.checked_mul(extent))
-            .ok_or_else(|| Error::OutOfMemory { device: device.name(), bytes: usize::MAX })?;
+            .ok_or_else(|| Error::OutOfMemory {
+                device: device.name(),
+                bytes: usize::MAX,
+            })?;
         let storage = device.backend().allocate(bytes)?;
-        Ok(Self { shape: shape.to_vec(), dtype, device: device.clone(), storage })
+        Ok(Self {
+            shape: shape.to_vec(),
+            dtype,
+            device: device.clone(),
+            storage,
+        })
     }
 
     /// A tensor of zeros.
@@ -62,20 +70,30 @@ impl Tensor {
     /// # Errors
     /// `ShapeMismatch` if `bytes` is not as long as `shape` and `dtype` say;
     /// `OutOfMemory` if the device refuses the size.
-    pub fn from_bytes(device: &Device, shape: &[usize], dtype: DType, bytes: &[u8]) -> Result<Self> {
+    pub fn from_bytes(
+        device: &Device,
+        shape: &[usize],
+        dtype: DType,
+        bytes: &[u8],
+    ) -> Result<Self> {
         let mut tensor = Self::empty(device, shape, dtype)?;
         if tensor.size_in_bytes() != bytes.len() {
             return Err(Error::ShapeMismatch {
                 op: "Tensor::from_bytes",
                 argument: "bytes",
-                expected: format!("[{}] for a {dtype} tensor {shape:?}", tensor.size_in_bytes()),
+                expected: format!(
+                    "[{}] for a {dtype} tensor {shape:?}",
+                    tensor.size_in_bytes()
+                ),
                 found: vec![bytes.len()],
             });
         }
         let target = tensor.storage.host_mut().bytes_mut(bytes.len());
         target.copy_from_slice(bytes);
         if cfg!(target_endian = "big") {
-            target.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
+            target
+                .chunks_exact_mut(dtype.size())
+                .for_each(<[u8]>::reverse);
         }
         Ok(tensor)
     }
@@ -140,7 +158,9 @@ impl Tensor {
     /// # Errors
     /// `ShapeMismatch` if the sizes differ.
     pub fn reshape(mut self, shape: &[usize]) -> Result<Self> {
-        let len = shape.iter().try_fold(1usize, |len, &extent| len.checked_mul(extent));
+        let len = shape
+            .iter()
+            .try_fold(1usize, |len, &extent| len.checked_mul(extent));
         if len != Some(self.len()) {
             return Err(Error::ShapeMismatch {
                 op: "Tensor::reshape",
@@ -195,7 +215,9 @@ impl Tensor {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.storage.host().bytes(self.size_in_bytes()).to_vec();
         if cfg!(target_endian = "big") {
-            bytes.chunks_exact_mut(self.dtype.size()).for_each(<[u8]>::reverse);
+            bytes
+                .chunks_exact_mut(self.dtype.size())
+                .for_each(<[u8]>::reverse);
         }
         bytes
     }
@@ -225,7 +247,13 @@ impl Tensor {
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tensor({:?}, {}, {})", self.shape, self.dtype, self.device.name())
+        write!(
+            f,
+            "Tensor({:?}, {}, {})",
+            self.shape,
+            self.dtype,
+            self.device.name()
+        )
     }
 }
 

@@ -18,7 +18,10 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
     println!("\nattention of Qwen2.5-0.5B (14 heads, 2 key/value heads, head size 64)");
     for dtype in [DType::BF16, DType::F32] {
         let block = block_seconds(device, dtype, 265);
-        println!("products of one block, 265 tokens, {dtype}: {:.2} ms", block * 1e3);
+        println!(
+            "products of one block, 265 tokens, {dtype}: {:.2} ms",
+            block * 1e3
+        );
         for (name, offsets) in [
             ("265 tokens in 4 segments", vec![0, 66, 132, 198, 265]),
             ("1024 tokens in 1 segment", vec![0, 1024]),
@@ -34,7 +37,9 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
             });
             let saved = attention_forward(&q, &k, &k, &segments, &config).expect("fits");
             let backward = seconds(|_| {
-                drop(attention_backward(&q, [&q, &k, &k], &saved, &segments, &config).expect("fits"));
+                drop(
+                    attention_backward(&q, [&q, &k, &k], &saved, &segments, &config).expect("fits"),
+                );
             });
             let pairs: f64 = offsets
                 .windows(2)
@@ -43,7 +48,10 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
                 .sum();
             let gflops = 14.0e-9 * pairs * (HEADS * DIM) as f64 / (forward + backward);
             let share = if tokens == 265 {
-                format!(", {:.1} % of the block", 100.0 * (forward + backward) / block)
+                format!(
+                    ", {:.1} % of the block",
+                    100.0 * (forward + backward) / block
+                )
             } else {
                 String::new()
             };
@@ -59,7 +67,15 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
 
 /// Seconds of all frozen products of one block, forward and input gradient.
 fn block_seconds(device: &Device, dtype: DType, rows: usize) -> f64 {
-    let shapes = [(896, 896), (128, 896), (128, 896), (896, 896), (4864, 896), (4864, 896), (896, 4864)];
+    let shapes = [
+        (896, 896),
+        (128, 896),
+        (128, 896),
+        (896, 896),
+        (4864, 896),
+        (4864, 896),
+        (896, 4864),
+    ];
     let layers: Vec<(FrozenWeight, [Tensor; 2], [Tensor; 2])> = shapes
         .iter()
         .map(|&(out, input)| {
@@ -86,8 +102,11 @@ fn cached(device: &Device, ceilings: &Ceilings, dtype: DType) {
     let cache = random(device, &[blocks, 64, KV_HEADS, DIM], dtype);
     let values = random(device, &[blocks, 64, KV_HEADS, DIM], dtype);
     let config = AttentionConfig::causal(DIM);
-    let sequence =
-        CachedSequence { queries: 1, length: LENGTH, blocks: (0..blocks as u32).collect() };
+    let sequence = CachedSequence {
+        queries: 1,
+        length: LENGTH,
+        blocks: (0..blocks as u32).collect(),
+    };
     let q = random(device, &[1, HEADS, DIM], dtype);
     let time = seconds(|_| {
         let sequences = std::slice::from_ref(&sequence);

@@ -33,7 +33,8 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
                 });
                 let rate = size as f64 / time / 1e9;
                 // The rate of memory wanders on machines that others share.
-                let limit = ceiling::read_gb_per_s(Some(ceilings.threads), Duration::from_millis(100));
+                let limit =
+                    ceiling::read_gb_per_s(Some(ceilings.threads), Duration::from_millis(100));
                 let share = format!("{rate:.1} of {limit:.1} ({:.0} %)", 100.0 * rate / limit);
                 print!("{share:>24}");
             }

@@ -20,11 +20,19 @@ use retune_compute::ceiling::{self, Ceilings};
 use retune_compute::{CpuOptions, DType, Device};
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
     let wanted = |section: &str| arguments.is_empty() || arguments.iter().any(|a| a == section);
-    let threads = std::env::var("RETUNE_BENCH_THREADS").ok().and_then(|n| n.parse().ok());
-    let device = Device::cpu_with(&CpuOptions { threads, ..CpuOptions::default() })
-        .expect("the default tier fits this processor");
+    let threads = std::env::var("RETUNE_BENCH_THREADS")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    let device = Device::cpu_with(&CpuOptions {
+        threads,
+        ..CpuOptions::default()
+    })
+    .expect("the default tier fits this processor");
     let ceilings = measure(&device, threads);
     if wanted("products") {
         products::run(&device, &ceilings, DType::BF16);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use retune_compute::ceiling::{self, Ceilings};
 use retune_compute::ops::{
-    AdamW, GeluKind, NormGradients, RopeAngles, RopeConfig, RopeScaling, adamw_step, add_assign, cast,
-    gelu_backward, gelu_forward, layer_norm_forward, norm, rms_norm_backward, rms_norm_forward,
-    rope_forward, swiglu_backward, swiglu_forward,
+    AdamW, GeluKind, NormGradients, RopeAngles, RopeConfig, RopeScaling, adamw_step, add_assign,
+    cast, gelu_backward, gelu_forward, layer_norm_forward, norm, rms_norm_backward,
+    rms_norm_forward, rope_forward, swiglu_backward, swiglu_forward,
 };
 use retune_compute::{DType, Device, Tensor};
 
@@ -46,11 +46,15 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
     print("rms_norm_backward f32, frozen weight", 16, time);
     let mut d_weight = Tensor::zeros(device, &[HIDDEN], f32).expect("memory");
     let time = seconds(|_| {
-        let wanted = NormGradients { d_weight: Some(&mut d_weight), d_bias: None };
+        let wanted = NormGradients {
+            d_weight: Some(&mut d_weight),
+            d_bias: None,
+        };
         rms_norm_backward(&z, &x, &weight, &saved.rstd, &mut d_x, wanted).expect("fits");
     });
     print("rms_norm_backward f32, with weight", 24, time);
-    let time = seconds(|_| drop(layer_norm_forward(&x, &weight, &weight, 1e-6, bf16).expect("fits")));
+    let time =
+        seconds(|_| drop(layer_norm_forward(&x, &weight, &weight, 1e-6, bf16).expect("fits")));
     print("layer_norm_forward f32 → bf16", 6, time);
     let time = seconds(|_| drop(swiglu_forward(gate, up, bf16).expect("fits")));
     print("swiglu_forward bf16", 6, time);
@@ -73,7 +77,11 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
     });
     print("norm f32", 4, time);
     let heads = random(device, &[TOKENS, HIDDEN / 64, 64], f32);
-    let config = RopeConfig { head_dim: 64, theta: 1e6, scaling: RopeScaling::Default };
+    let config = RopeConfig {
+        head_dim: 64,
+        theta: 1e6,
+        scaling: RopeScaling::Default,
+    };
     let positions: Vec<u32> = (0..TOKENS as u32).collect();
     let angles = RopeAngles::new(device, &config, &positions).expect("memory");
     let time = seconds(|_| drop(rope_forward(&heads, &angles, bf16).expect("fits")));

@@ -20,10 +20,15 @@ pub(crate) fn random(device: &Device, shape: &[usize], dtype: DType) -> Tensor {
 }
 
 pub(crate) fn run(device: &Device, ceilings: &Ceilings, dtype: DType) {
-    let limit = if dtype == DType::BF16 { ceilings.product_gflops() } else { ceilings.f32_gflops };
+    let limit = if dtype == DType::BF16 {
+        ceilings.product_gflops()
+    } else {
+        ceilings.f32_gflops
+    };
     println!("\nproducts in {dtype}, packed both ways: GFLOP/s (per cent of {limit:.0})");
     print!("{:<24}", "");
-    ROWS.iter().for_each(|rows| print!("{:>16}", format!("{rows} rows")));
+    ROWS.iter()
+        .for_each(|rows| print!("{:>16}", format!("{rows} rows")));
     println!();
     for (name, out, input) in QWEN {
         let weight = random(device, &[out, input], dtype);
@@ -43,7 +48,10 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings, dtype: DType) {
                     }
                 });
                 let gflops = 2e-9 * (rows * out * input) as f64 / time;
-                print!("{:>16}", format!("{gflops:.0} ({:.0} %)", 100.0 * gflops / limit));
+                print!(
+                    "{:>16}",
+                    format!("{gflops:.0} ({:.0} %)", 100.0 * gflops / limit)
+                );
             }
             println!();
         }
@@ -68,7 +76,10 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings, dtype: DType) {
                     }
                 });
                 let gflops = 2e-9 * (rows * out * input) as f64 / time;
-                print!("{:>16}", format!("{gflops:.0} ({:.0} %)", 100.0 * gflops / limit));
+                print!(
+                    "{:>16}",
+                    format!("{gflops:.0} ({:.0} %)", 100.0 * gflops / limit)
+                );
             }
             println!();
         }
@@ -79,7 +90,8 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings, dtype: DType) {
 pub(crate) fn against_gemm(device: &Device, ceilings: &Ceilings) {
     println!("\nf32 forward products: time of the `gemm` crate over ours (above 1 is faster)");
     print!("{:<24}", "");
-    ROWS.iter().for_each(|rows| print!("{:>16}", format!("{rows} rows")));
+    ROWS.iter()
+        .for_each(|rows| print!("{:>16}", format!("{rows} rows")));
     println!();
     for (name, out, input) in QWEN {
         let values = random(device, &[out, input], DType::F32);

@@ -10,7 +10,13 @@ use crate::ops::{AdamW, AdamWFactors};
 use crate::tensor::with_element;
 
 pub(super) fn adamw(cpu: &Cpu, tensors: AdamWTensors<'_>, step: &AdamW) {
-    let AdamWTensors { param, grad, exp_avg, exp_avg_sq, copy } = tensors;
+    let AdamWTensors {
+        param,
+        grad,
+        exp_avg,
+        exp_avg_sq,
+        copy,
+    } = tensors;
     let grad = grad.as_slice::<f32>();
     let factors = step.factors();
     let copy_type = copy.as_ref().map_or(DType::BF16, |copy| copy.dtype());

@@ -21,19 +21,20 @@ pub(super) fn cross_entropy(
         RowsMut::new(&mut outcome.losses.as_mut_slice::<f32>()[range.clone()], 1),
         RowsMut::new(&mut outcome.correct.as_mut_slice::<f32>()[range], 1),
     );
-    cpu.pool.for_rows(rows, 1, outputs, |row, (logits, loss, correct)| {
-        let target = targets[row.start] as usize;
-        let max = row_max(cpu.tier, logits);
-        // The first of equal maxima, as argmax has it.
-        let argmax = logits.iter().position(|&logit| logit == max);
-        correct[0] = if argmax == Some(target) { 1.0 } else { 0.0 };
-        let sum = row_exp_sum(cpu.tier, logits, max);
-        loss[0] = sum.ln() - (logits[target] - max);
-        if let Some(grad_scale) = grad_scale {
-            row_gradient(cpu.tier, logits, max, grad_scale / sum);
-            logits[target] -= grad_scale;
-        }
-    });
+    cpu.pool
+        .for_rows(rows, 1, outputs, |row, (logits, loss, correct)| {
+            let target = targets[row.start] as usize;
+            let max = row_max(cpu.tier, logits);
+            // The first of equal maxima, as argmax has it.
+            let argmax = logits.iter().position(|&logit| logit == max);
+            correct[0] = if argmax == Some(target) { 1.0 } else { 0.0 };
+            let sum = row_exp_sum(cpu.tier, logits, max);
+            loss[0] = sum.ln() - (logits[target] - max);
+            if let Some(grad_scale) = grad_scale {
+                row_gradient(cpu.tier, logits, max, grad_scale / sum);
+                logits[target] -= grad_scale;
+            }
+        });
 }
 
 for_each_tier! {

@@ -45,10 +45,15 @@ pub(super) fn sum_of_squares(cpu: &Cpu, x: &Tensor) -> f64 {
 fn sum_blocks<X: Element>(cpu: &Cpu, x: &[X], sum: fn(crate::Tier, &[X]) -> f64) -> f64 {
     let mut partial = vec![0.0f64; x.len().div_ceil(SUM_BLOCK)];
     let outputs = RowsMut::new(&mut partial, 1);
-    cpu.pool.for_rows(x.len().div_ceil(SUM_BLOCK), 1, outputs, |blocks, partial| {
-        let start = blocks.start * SUM_BLOCK;
-        partial[0] = sum(cpu.tier, &x[start..x.len().min(start + SUM_BLOCK)]);
-    });
+    cpu.pool.for_rows(
+        x.len().div_ceil(SUM_BLOCK),
+        1,
+        outputs,
+        |blocks, partial| {
+            let start = blocks.start * SUM_BLOCK;
+            partial[0] = sum(cpu.tier, &x[start..x.len().min(start + SUM_BLOCK)]);
+        },
+    );
     partial.into_iter().sum()
 }
 

@@ -32,7 +32,11 @@ pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
     // the exponent of a power of two.
     const BIAS: u32 = 127u32.wrapping_sub(ROUND.to_bits()) << 23;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(BIAS));
-    if x < -87.336_54 { 0.0 } else { mantissa * power }
+    if x < -87.336_54 {
+        0.0
+    } else {
+        mantissa * power
+    }
 }
 
 /// `1 / (1 + e⁻ˣ)`.

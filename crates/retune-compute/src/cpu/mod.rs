@@ -32,9 +32,7 @@ use crate::backend::{
 };
 use crate::error::{Error, Result};
 use crate::host::{HostMemory, MemoryUse};
-use crate::ops::{
-    AdamW, AttentionConfig, Dropout, GeluKind, Packing, RowKey, Sequence, Weight,
-};
+use crate::ops::{AdamW, AttentionConfig, Dropout, GeluKind, Packing, RowKey, Sequence, Weight};
 use crate::{CpuOptions, DType, Tensor, Tier};
 
 const MAX_THREADS: usize = 1024;
@@ -51,7 +49,10 @@ impl Cpu {
         let best = Tier::best();
         let tier = options.tier.unwrap_or(best);
         if tier > best {
-            return Err(Error::TierUnavailable { requested: tier, best });
+            return Err(Error::TierUnavailable {
+                requested: tier,
+                best,
+            });
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or_else(|| cores().min(MAX_THREADS));
@@ -78,7 +79,11 @@ impl Cpu {
 impl Backend for Cpu {
     fn name(&self) -> String {
         let threads = self.pool.threads();
-        format!("cpu ({}, {threads} thread{})", self.tier, if threads == 1 { "" } else { "s" })
+        format!(
+            "cpu ({}, {threads} thread{})",
+            self.tier,
+            if threads == 1 { "" } else { "s" }
+        )
     }
 
     fn memory_use(&self) -> MemoryUse {

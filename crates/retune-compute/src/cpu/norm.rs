@@ -15,7 +15,14 @@ use crate::tensor::with_element;
 /// Columns of a task that sums over rows.
 const COLUMNS: usize = 256;
 
-pub(super) fn rms_forward(cpu: &Cpu, x: &Tensor, weight: &Tensor, eps: f32, y: &mut Tensor, rstd: &mut Tensor) {
+pub(super) fn rms_forward(
+    cpu: &Cpu,
+    x: &Tensor,
+    weight: &Tensor,
+    eps: f32,
+    y: &mut Tensor,
+    rstd: &mut Tensor,
+) {
     let width = weight.len();
     let weight = weight.as_slice::<f32>();
     with_element!(x.dtype(), X => with_element!(y.dtype(), Y => {
@@ -47,7 +54,15 @@ for_each_tier! {
 }
 
 pub(super) fn rms_backward(cpu: &Cpu, args: NormBackward<'_>) {
-    let NormBackward { d_y, x, weight, rstd, d_x, d_weight, .. } = args;
+    let NormBackward {
+        d_y,
+        x,
+        weight,
+        rstd,
+        d_x,
+        d_weight,
+        ..
+    } = args;
     let width = weight.len();
     let weight = weight.as_slice::<f32>();
     let rstd = rstd.as_slice::<f32>();
@@ -119,7 +134,9 @@ for_each_tier! {
 fn by_columns(cpu: &Cpu, gradient: &mut Tensor, body: impl Fn(usize, &mut [f32]) + Sync) {
     let width = gradient.len();
     let sums = RowsMut::new(gradient.as_mut_slice::<f32>(), 1);
-    cpu.pool.for_rows(width, COLUMNS, sums, |columns, sums| body(columns.start, sums));
+    cpu.pool.for_rows(width, COLUMNS, sums, |columns, sums| {
+        body(columns.start, sums)
+    });
 }
 
 pub(super) fn layer_forward(
@@ -165,7 +182,16 @@ for_each_tier! {
 }
 
 pub(super) fn layer_backward(cpu: &Cpu, args: NormBackward<'_>) {
-    let NormBackward { d_y, x, weight, mean, rstd, d_x, d_weight, d_bias } = args;
+    let NormBackward {
+        d_y,
+        x,
+        weight,
+        mean,
+        rstd,
+        d_x,
+        d_weight,
+        d_bias,
+    } = args;
     let width = weight.len();
     let weight = weight.as_slice::<f32>();
     let mean = mean.expect("layer norm has means").as_slice::<f32>();

@@ -71,7 +71,11 @@ impl ThreadPool {
                     .expect("the system refused a thread")
             })
             .collect();
-        Self { shared, workers, turn: Mutex::new(()) }
+        Self {
+            shared,
+            workers,
+            turn: Mutex::new(()),
+        }
     }
 
     /// The number of threads, the caller included.
@@ -87,12 +91,19 @@ impl ThreadPool {
             (0..tasks).for_each(body);
             return;
         }
-        assert!(tasks < u32::MAX as usize / 2, "too many tasks for one operation");
+        assert!(
+            tasks < u32::MAX as usize / 2,
+            "too many tasks for one operation"
+        );
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
         shared.finished.store(0, Ordering::Relaxed);
-        shared.entry.store(call::<F> as Entry as *mut (), Ordering::Relaxed);
-        shared.context.store((&raw const body).cast_mut().cast(), Ordering::Relaxed);
+        shared
+            .entry
+            .store(call::<F> as Entry as *mut (), Ordering::Relaxed);
+        shared
+            .context
+            .store((&raw const body).cast_mut().cast(), Ordering::Relaxed);
         shared.ticket.store((tasks as u64) << 32, Ordering::SeqCst);
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
             let _guard = shared.sleep.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +144,10 @@ fn pause(waited: &mut u32) {
 }
 
 fn split(ticket: u64) -> (usize, usize) {
-    ((ticket >> 32) as usize, (ticket & u64::from(u32::MAX)) as usize)
+    (
+        (ticket >> 32) as usize,
+        (ticket & u64::from(u32::MAX)) as usize,
+    )
 }
 
 impl Shared {
@@ -186,7 +200,10 @@ impl Shared {
         let mut guard = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         while !self.has_work() && !self.stop.load(Ordering::SeqCst) {
-            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            guard = self
+                .wake
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
@@ -196,7 +213,11 @@ impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         {
-            let _guard = self.shared.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+            let _guard = self
+                .shared
+                .sleep
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             self.shared.wake.notify_all();
         }
         for worker in self.workers.drain(..) {
@@ -221,7 +242,11 @@ mod tests {
                 pool.run(tasks, |task| {
                     counts[task].fetch_add(1, Ordering::Relaxed);
                 });
-                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+                assert!(
+                    counts
+                        .iter()
+                        .all(|count| count.load(Ordering::Relaxed) == 1)
+                );
             }
         }
     }

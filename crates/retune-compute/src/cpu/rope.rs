@@ -7,7 +7,14 @@ use crate::Tensor;
 use crate::dtype::Element;
 use crate::tensor::with_element;
 
-pub(super) fn rotate(cpu: &Cpu, x: &Tensor, cos: &Tensor, sin: &Tensor, inverse: bool, y: &mut Tensor) {
+pub(super) fn rotate(
+    cpu: &Cpu,
+    x: &Tensor,
+    cos: &Tensor,
+    sin: &Tensor,
+    inverse: bool,
+    y: &mut Tensor,
+) {
     let (tokens, width) = x.rows_by_width();
     let pairs = cos.rows_by_width().1;
     if width == 0 {

@@ -43,11 +43,12 @@ fn gather_as<X: Element, Y: Element>(cpu: &Cpu, x: &[X], rows: &[u32], width: us
         return;
     }
     let y = RowsMut::new(y, width);
-    cpu.pool.for_rows(rows.len(), rows_per_task(width), y, |range, y| {
-        for (y, &row) in y.chunks_exact_mut(width).zip(&rows[range]) {
-            convert(cpu.tier, &x[row as usize * width..][..width], y);
-        }
-    });
+    cpu.pool
+        .for_rows(rows.len(), rows_per_task(width), y, |range, y| {
+            for (y, &row) in y.chunks_exact_mut(width).zip(&rows[range]) {
+                convert(cpu.tier, &x[row as usize * width..][..width], y);
+            }
+        });
 }
 
 /// `y[rows[i]] = x[i]`, or `+=`. Tasks take columns, so that rows that occur

@@ -24,7 +24,12 @@ impl<'a, T> RowsMut<'a, T> {
     pub(super) fn new(values: &'a mut [T], width: usize) -> Self {
         let rows = values.len().checked_div(width).unwrap_or(0);
         assert_eq!(rows * width, values.len(), "not a whole number of rows");
-        Self { start: values.as_mut_ptr(), rows, width, owner: PhantomData }
+        Self {
+            start: values.as_mut_ptr(),
+            rows,
+            width,
+            owner: PhantomData,
+        }
     }
 
     /// Elements `columns` of row `row`.
@@ -61,7 +66,12 @@ unsafe impl<T: Send> Sync for Chunks<'_, T> {}
 impl<'a, T> Chunks<'a, T> {
     pub(super) fn new(values: &'a mut [T], chunk: usize) -> Self {
         let len = values.len();
-        Self { start: values.as_mut_ptr(), len, chunk, owner: PhantomData }
+        Self {
+            start: values.as_mut_ptr(),
+            len,
+            chunk,
+            owner: PhantomData,
+        }
     }
 
     /// Chunk `index`.

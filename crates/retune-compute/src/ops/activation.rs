@@ -38,14 +38,21 @@ pub fn swiglu_forward(gate: &Tensor, up: &Tensor, dtype: DType) -> Result<Tensor
 /// the same shape, of type `dtype`.
 /// # Errors
 /// `ShapeMismatch`, `DTypeMismatch`, `DeviceMismatch`.
-pub fn swiglu_backward(d_y: &Tensor, gate: &Tensor, up: &Tensor, dtype: DType) -> Result<(Tensor, Tensor)> {
+pub fn swiglu_backward(
+    d_y: &Tensor,
+    gate: &Tensor,
+    up: &Tensor,
+    dtype: DType,
+) -> Result<(Tensor, Tensor)> {
     let check = Check::new("swiglu_backward");
     check_like(check, "up", up, gate)?;
     check.dtype("up", up, gate.dtype())?;
     check_like(check, "d_y", d_y, gate)?;
     let mut d_gate = Tensor::empty(gate.device(), gate.shape(), dtype)?;
     let mut d_up = Tensor::empty(gate.device(), gate.shape(), dtype)?;
-    gate.device().backend().swiglu_backward(d_y, gate, up, &mut d_gate, &mut d_up);
+    gate.device()
+        .backend()
+        .swiglu_backward(d_y, gate, up, &mut d_gate, &mut d_up);
     Ok((d_gate, d_up))
 }
 

@@ -126,6 +126,15 @@ pub fn adamw_step(
         return Err(check.invalid("step.step", 0, "1 for the first step"));
     }
     let device = param.device().clone();
-    device.backend().adamw(AdamWTensors { param, grad, exp_avg, exp_avg_sq, copy }, step);
+    device.backend().adamw(
+        AdamWTensors {
+            param,
+            grad,
+            exp_avg,
+            exp_avg_sq,
+            copy,
+        },
+        step,
+    );
     Ok(())
 }

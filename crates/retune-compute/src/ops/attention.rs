@@ -28,12 +28,19 @@ pub struct AttentionConfig {
 impl AttentionConfig {
     /// Causal attention with the scale `1 / sqrt(head_dim)`.
     pub fn causal(head_dim: usize) -> Self {
-        Self { scale: 1.0 / (head_dim as f32).sqrt(), causal: true, window: None }
+        Self {
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            causal: true,
+            window: None,
+        }
     }
 
     /// Attention to all of a sequence, with the scale `1 / sqrt(head_dim)`.
     pub fn bidirectional(head_dim: usize) -> Self {
-        Self { causal: false, ..Self::causal(head_dim) }
+        Self {
+            causal: false,
+            ..Self::causal(head_dim)
+        }
     }
 
     /// The same, limited to a sliding window of `window` keys.
@@ -46,7 +53,9 @@ impl AttentionConfig {
         if !self.causal {
             return 0..usize::MAX;
         }
-        let first = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
+        let first = self
+            .window
+            .map_or(0, |window| (position + 1).saturating_sub(window));
         first..position + 1
     }
 }
@@ -97,7 +106,9 @@ pub fn attention_forward(
     let mut out = Tensor::empty(q.device(), q.shape(), q.dtype())?;
     let mut logsumexp = Tensor::empty(q.device(), &[tokens, heads], DType::F32)?;
     let sequences = segments.sequences();
-    q.device().backend().attention_forward(qkv, &sequences, config, &mut out, Some(&mut logsumexp));
+    q.device()
+        .backend()
+        .attention_forward(qkv, &sequences, config, &mut out, Some(&mut logsumexp));
     Ok(AttentionOutput { out, logsumexp })
 }
 
@@ -120,7 +131,14 @@ pub fn attention_backward(
     let qkv = check_packed(check, Qkv { q, k, v }, segments, config)?;
     let [tokens, heads, _] = check.heads("q", q)?;
     let AttentionOutput { out, logsumexp } = forward;
-    check.devices(q, &[("d_out", d_out), ("forward.out", out), ("forward.logsumexp", logsumexp)])?;
+    check.devices(
+        q,
+        &[
+            ("d_out", d_out),
+            ("forward.out", out),
+            ("forward.logsumexp", logsumexp),
+        ],
+    )?;
     for (name, tensor) in [("d_out", d_out), ("forward.out", out)] {
         check.dtype(name, tensor, q.dtype())?;
         check.shape(name, tensor, q.shape())?;
@@ -139,7 +157,9 @@ pub fn attention_backward(
         d_k: &mut d_k,
         d_v: &mut d_v,
     };
-    q.device().backend().attention_backward(args, &segments.sequences(), config);
+    q.device()
+        .backend()
+        .attention_backward(args, &segments.sequences(), config);
     Ok((d_q, d_k, d_v))
 }
 
@@ -169,7 +189,11 @@ pub fn attention_cached(
         return Err(check.wrong_shape("k_cache", k_cache, expected));
     };
     check.shape("v_cache", v_cache, k_cache.shape())?;
-    let qkv = Qkv { q, k: k_cache, v: v_cache };
+    let qkv = Qkv {
+        q,
+        k: k_cache,
+        v: v_cache,
+    };
     check_heads(check, qkv, kv_heads, kv_dim, config)?;
     let queries: usize = sequences.iter().map(|s| s.queries).sum();
     let [tokens, ..] = check.heads("q", q)?;
@@ -192,11 +216,15 @@ pub fn attention_cached(
             );
             return Err(check.invalid("sequences.blocks", sequence.blocks.len(), expected));
         }
-        let keys = sequence.blocks.iter().enumerate().map(|(index, &block)| KeySpan {
-            row: block as usize * block_rows,
-            len: block_rows.min(sequence.length.saturating_sub(index * block_rows)),
-            position: index * block_rows,
-        });
+        let keys = sequence
+            .blocks
+            .iter()
+            .enumerate()
+            .map(|(index, &block)| KeySpan {
+                row: block as usize * block_rows,
+                len: block_rows.min(sequence.length.saturating_sub(index * block_rows)),
+                position: index * block_rows,
+            });
         plan.push(Sequence {
             queries: row..row + sequence.queries,
             position: sequence.length - sequence.queries,
@@ -205,7 +233,9 @@ pub fn attention_cached(
         row += sequence.queries;
     }
     let mut out = Tensor::empty(q.device(), q.shape(), q.dtype())?;
-    q.device().backend().attention_forward(qkv, &plan, config, &mut out, None);
+    q.device()
+        .backend()
+        .attention_forward(qkv, &plan, config, &mut out, None);
     Ok(out)
 }
 
@@ -240,7 +270,11 @@ fn check_heads(
     check.dtype("k", k, q.dtype())?;
     check.dtype("v", v, q.dtype())?;
     if head_dim == 0 || head_dim > MAX_HEAD_DIM || !head_dim.is_multiple_of(2) {
-        return Err(check.wrong_shape("q", q, format!("[T, H, D] with an even D of at most {MAX_HEAD_DIM}")));
+        return Err(check.wrong_shape(
+            "q",
+            q,
+            format!("[T, H, D] with an even D of at most {MAX_HEAD_DIM}"),
+        ));
     }
     if kv_dim != head_dim || kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         let expected = format!("heads of size {head_dim}, their number dividing {heads}");

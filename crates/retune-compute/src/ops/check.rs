@@ -1,7 +1,7 @@
 //! The checks that every operation makes before it touches anything.
 
-use crate::error::{Error, Result};
 use super::weight::Weight;
+use crate::error::{Error, Result};
 use crate::{DType, Device, Tensor};
 
 /// The checks of one call, all naming the operation `op`.
@@ -15,7 +15,12 @@ impl Check {
         Self { op }
     }
 
-    pub(super) fn device(self, argument: &'static str, found: &Device, first: &Device) -> Result<()> {
+    pub(super) fn device(
+        self,
+        argument: &'static str,
+        found: &Device,
+        first: &Device,
+    ) -> Result<()> {
         if found == first {
             return Ok(());
         }
@@ -29,12 +34,17 @@ impl Check {
 
     /// All of `others` live where `first` does.
     pub(super) fn devices(self, first: &Tensor, others: &[(&'static str, &Tensor)]) -> Result<()> {
-        others
-            .iter()
-            .try_for_each(|(argument, tensor)| self.device(argument, tensor.device(), first.device()))
+        others.iter().try_for_each(|(argument, tensor)| {
+            self.device(argument, tensor.device(), first.device())
+        })
     }
 
-    pub(super) fn dtype(self, argument: &'static str, tensor: &Tensor, expected: DType) -> Result<()> {
+    pub(super) fn dtype(
+        self,
+        argument: &'static str,
+        tensor: &Tensor,
+        expected: DType,
+    ) -> Result<()> {
         if tensor.dtype() == expected {
             return Ok(());
         }
@@ -46,19 +56,39 @@ impl Check {
         })
     }
 
-    pub(super) fn shape(self, argument: &'static str, tensor: &Tensor, expected: &[usize]) -> Result<()> {
+    pub(super) fn shape(
+        self,
+        argument: &'static str,
+        tensor: &Tensor,
+        expected: &[usize],
+    ) -> Result<()> {
         if tensor.shape() == expected {
             return Ok(());
         }
         Err(self.wrong_shape(argument, tensor, format!("{expected:?}")))
     }
 
-    pub(super) fn wrong_shape(self, argument: &'static str, tensor: &Tensor, expected: String) -> Error {
-        Error::ShapeMismatch { op: self.op, argument, expected, found: tensor.shape().to_vec() }
+    pub(super) fn wrong_shape(
+        self,
+        argument: &'static str,
+        tensor: &Tensor,
+        expected: String,
+    ) -> Error {
+        Error::ShapeMismatch {
+            op: self.op,
+            argument,
+            expected,
+            found: tensor.shape().to_vec(),
+        }
     }
 
     /// A list that stands for one value per row.
-    pub(super) fn length(self, argument: &'static str, found: usize, expected: usize) -> Result<()> {
+    pub(super) fn length(
+        self,
+        argument: &'static str,
+        found: usize,
+        expected: usize,
+    ) -> Result<()> {
         if found == expected {
             return Ok(());
         }
@@ -71,7 +101,11 @@ impl Check {
     }
 
     /// `[rows…, width]` seen as a matrix over the last axis.
-    pub(super) fn last_axis(self, argument: &'static str, tensor: &Tensor) -> Result<(usize, usize)> {
+    pub(super) fn last_axis(
+        self,
+        argument: &'static str,
+        tensor: &Tensor,
+    ) -> Result<(usize, usize)> {
         match tensor.shape().split_last() {
             Some((&width, rows)) if width > 0 => Ok((rows.iter().product(), width)),
             _ => Err(self.wrong_shape(argument, tensor, "[…, C] with C > 0".into())),
@@ -79,9 +113,17 @@ impl Check {
     }
 
     /// `[rows, …]` seen as a matrix over the first axis.
-    pub(super) fn first_axis(self, argument: &'static str, tensor: &Tensor) -> Result<(usize, usize)> {
+    pub(super) fn first_axis(
+        self,
+        argument: &'static str,
+        tensor: &Tensor,
+    ) -> Result<(usize, usize)> {
         if tensor.shape().len() < 2 {
-            return Err(self.wrong_shape(argument, tensor, "[rows, …] with two axes or more".into()));
+            return Err(self.wrong_shape(
+                argument,
+                tensor,
+                "[rows, …] with two axes or more".into(),
+            ));
         }
         Ok(tensor.rows_by_width())
     }
@@ -90,8 +132,9 @@ impl Check {
     pub(super) fn weight(self, argument: &'static str, weight: Weight<'_>) -> Result<[usize; 2]> {
         match weight {
             Weight::Frozen(weight) => Ok([weight.out_features(), weight.in_features()]),
-            Weight::Trained(tensor) => <[usize; 2]>::try_from(tensor.shape())
-                .map_err(|_| self.wrong_shape(argument, tensor, "[out_features, in_features]".into())),
+            Weight::Trained(tensor) => <[usize; 2]>::try_from(tensor.shape()).map_err(|_| {
+                self.wrong_shape(argument, tensor, "[out_features, in_features]".into())
+            }),
         }
     }
 
@@ -100,7 +143,12 @@ impl Check {
             .map_err(|_| self.wrong_shape(argument, tensor, "[T, H, D]".into()))
     }
 
-    pub(super) fn indices(self, argument: &'static str, indices: &[u32], limit: usize) -> Result<()> {
+    pub(super) fn indices(
+        self,
+        argument: &'static str,
+        indices: &[u32],
+        limit: usize,
+    ) -> Result<()> {
         match indices.iter().position(|&index| index as usize >= limit) {
             None => Ok(()),
             Some(position) => Err(Error::IndexOutOfRange {

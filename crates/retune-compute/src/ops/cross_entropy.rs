@@ -2,10 +2,10 @@
 //! vocabulary never exists.
 
 use super::check::Check;
+use super::elementwise::cast;
 use super::matmul::{Epilogue, linear_backward, linear_forward, matmul_tn};
 use super::rows::{gather_rows, scatter_add_rows};
 use super::weight::Weight;
-use super::elementwise::cast;
 use crate::backend::RowOutcome;
 use crate::error::Result;
 use crate::{DType, Tensor};
@@ -62,7 +62,13 @@ pub fn head_cross_entropy_forward<'a>(
     head: impl Into<Weight<'a>>,
     scored: Scored<'_>,
 ) -> Result<HeadLoss> {
-    run("head_cross_entropy_forward", hidden, head.into(), scored, None)
+    run(
+        "head_cross_entropy_forward",
+        hidden,
+        head.into(),
+        scored,
+        None,
+    )
 }
 
 /// The same losses, and the gradients of `grad_scale · Σ losses`, in one pass
@@ -80,7 +86,13 @@ pub fn head_cross_entropy_backward<'a>(
     grad_scale: f32,
     gradients: HeadGradients<'_>,
 ) -> Result<HeadLoss> {
-    run("head_cross_entropy_backward", hidden, head.into(), scored, Some((grad_scale, gradients)))
+    run(
+        "head_cross_entropy_backward",
+        hidden,
+        head.into(),
+        scored,
+        Some((grad_scale, gradients)),
+    )
 }
 
 fn run(
@@ -90,7 +102,13 @@ fn run(
     scored: Scored<'_>,
     mut backward: Option<(f32, HeadGradients<'_>)>,
 ) -> Result<HeadLoss> {
-    let vocabulary = check(Check::new(op), hidden, head, scored, backward.as_ref().map(|(_, g)| g))?;
+    let vocabulary = check(
+        Check::new(op),
+        hidden,
+        head,
+        scored,
+        backward.as_ref().map(|(_, g)| g),
+    )?;
     let device = hidden.device();
     let count = scored.rows.len();
     let mut losses = Tensor::empty(device, &[count], DType::F32)?;
@@ -102,12 +120,20 @@ fn run(
         let x = gather_rows(hidden, rows)?;
         let mut logits = Tensor::empty(device, &[rows.len(), vocabulary], DType::F32)?;
         linear_forward(&x, head, Epilogue::default(), &mut logits)?;
-        let outcome = RowOutcome { first, losses: &mut losses, correct: &mut correct };
+        let outcome = RowOutcome {
+            first,
+            losses: &mut losses,
+            correct: &mut correct,
+        };
         let Some((grad_scale, gradients)) = &mut backward else {
-            device.backend().cross_entropy(&mut logits, targets, outcome, None);
+            device
+                .backend()
+                .cross_entropy(&mut logits, targets, outcome, None);
             continue;
         };
-        device.backend().cross_entropy(&mut logits, targets, outcome, Some(*grad_scale));
+        device
+            .backend()
+            .cross_entropy(&mut logits, targets, outcome, Some(*grad_scale));
         let d_logits = match hidden.dtype() {
             DType::F32 => logits,
             narrow => cast(&logits, narrow)?,
@@ -148,8 +174,16 @@ fn check(
     check.indices("scored.targets", scored.targets, vocabulary)?;
     if let Some(gradients) = gradients {
         let wanted = [
-            ("gradients.d_hidden", gradients.d_hidden.as_deref(), [tokens, width]),
-            ("gradients.d_weight", gradients.d_weight.as_deref(), [vocabulary, width]),
+            (
+                "gradients.d_hidden",
+                gradients.d_hidden.as_deref(),
+                [tokens, width],
+            ),
+            (
+                "gradients.d_weight",
+                gradients.d_weight.as_deref(),
+                [vocabulary, width],
+            ),
         ];
         for (name, gradient, shape) in wanted {
             if let Some(gradient) = gradient {

@@ -22,7 +22,10 @@ pub fn embedding_forward<'a>(
     let [vocabulary, width] = check.weight("table", table)?;
     check.indices("ids", ids, vocabulary)?;
     let mut y = Tensor::empty(table.device(), &[ids.len(), width], dtype)?;
-    table.device().backend().embedding_forward(table, ids, &mut y);
+    table
+        .device()
+        .backend()
+        .embedding_forward(table, ids, &mut y);
     Ok(y)
 }
 

@@ -41,7 +41,12 @@ pub struct Epilogue<'a> {
 
 impl Default for Epilogue<'_> {
     fn default() -> Self {
-        Self { scale: 1.0, bias: None, low_rank: None, accumulate: false }
+        Self {
+            scale: 1.0,
+            bias: None,
+            low_rank: None,
+            accumulate: false,
+        }
     }
 }
 
@@ -79,7 +84,17 @@ impl<'a> Epilogue<'a> {
 /// # Errors
 /// `ShapeMismatch`, `DTypeMismatch`, `DeviceMismatch`.
 pub fn matmul_nn(a: &Tensor, b: &Tensor, epilogue: Epilogue<'_>, out: &mut Tensor) -> Result<()> {
-    product("matmul_nn", a, false, Factor { weight: b.into(), transposed: false }, epilogue, out)
+    product(
+        "matmul_nn",
+        a,
+        false,
+        Factor {
+            weight: b.into(),
+            transposed: false,
+        },
+        epilogue,
+        out,
+    )
 }
 
 /// `out = epilogue(a · bᵀ)`.
@@ -89,7 +104,17 @@ pub fn matmul_nn(a: &Tensor, b: &Tensor, epilogue: Epilogue<'_>, out: &mut Tenso
 /// # Errors
 /// `ShapeMismatch`, `DTypeMismatch`, `DeviceMismatch`.
 pub fn matmul_nt(a: &Tensor, b: &Tensor, epilogue: Epilogue<'_>, out: &mut Tensor) -> Result<()> {
-    product("matmul_nt", a, false, Factor { weight: b.into(), transposed: true }, epilogue, out)
+    product(
+        "matmul_nt",
+        a,
+        false,
+        Factor {
+            weight: b.into(),
+            transposed: true,
+        },
+        epilogue,
+        out,
+    )
 }
 
 /// `out = epilogue(aᵀ · b)`: the product of a weight's gradient, with
@@ -100,7 +125,17 @@ pub fn matmul_nt(a: &Tensor, b: &Tensor, epilogue: Epilogue<'_>, out: &mut Tenso
 /// # Errors
 /// `ShapeMismatch`, `DTypeMismatch`, `DeviceMismatch`.
 pub fn matmul_tn(a: &Tensor, b: &Tensor, epilogue: Epilogue<'_>, out: &mut Tensor) -> Result<()> {
-    product("matmul_tn", a, true, Factor { weight: b.into(), transposed: false }, epilogue, out)
+    product(
+        "matmul_tn",
+        a,
+        true,
+        Factor {
+            weight: b.into(),
+            transposed: false,
+        },
+        epilogue,
+        out,
+    )
 }
 
 /// A linear layer: `y = epilogue(x · Wᵀ)`.
@@ -116,7 +151,17 @@ pub fn linear_forward<'a>(
     epilogue: Epilogue<'_>,
     y: &mut Tensor,
 ) -> Result<()> {
-    product("linear_forward", x, false, Factor { weight: weight.into(), transposed: true }, epilogue, y)
+    product(
+        "linear_forward",
+        x,
+        false,
+        Factor {
+            weight: weight.into(),
+            transposed: true,
+        },
+        epilogue,
+        y,
+    )
 }
 
 /// The gradient of a linear layer to its inputs: `d_x = epilogue(d_y · W)`.
@@ -132,7 +177,17 @@ pub fn linear_backward<'a>(
     epilogue: Epilogue<'_>,
     d_x: &mut Tensor,
 ) -> Result<()> {
-    product("linear_backward", d_y, false, Factor { weight: weight.into(), transposed: false }, epilogue, d_x)
+    product(
+        "linear_backward",
+        d_y,
+        false,
+        Factor {
+            weight: weight.into(),
+            transposed: false,
+        },
+        epilogue,
+        d_x,
+    )
 }
 
 fn product(
@@ -151,14 +206,26 @@ fn product(
     };
     check.device(b_name, b.weight.device(), a.device())?;
     let (a_rows, a_width) = check.first_axis(a_name, a)?;
-    let (m, k) = if a_transposed { (a_width, a_rows) } else { (a_rows, a_width) };
+    let (m, k) = if a_transposed {
+        (a_width, a_rows)
+    } else {
+        (a_rows, a_width)
+    };
     let [b_rows, b_width] = match b.weight {
         Weight::Trained(tensor) if b_name == "b" => check.first_axis(b_name, tensor)?.into(),
         weight => check.weight(b_name, weight)?,
     };
-    let (b_k, n) = if b.transposed { (b_width, b_rows) } else { (b_rows, b_width) };
+    let (b_k, n) = if b.transposed {
+        (b_width, b_rows)
+    } else {
+        (b_rows, b_width)
+    };
     if b_k != k {
-        let axis = if a_transposed { format!("[{b_k}, M]") } else { format!("[M, {b_k}]") };
+        let axis = if a_transposed {
+            format!("[{b_k}, M]")
+        } else {
+            format!("[M, {b_k}]")
+        };
         return Err(check.wrong_shape(a_name, a, format!("{axis} to fit `{b_name}`")));
     }
     check.dtype(a_name, a, b.weight.dtype())?;
@@ -170,7 +237,15 @@ fn product(
     if m == 0 || n == 0 {
         return Ok(());
     }
-    let product = Product { a, a_transposed, b, m, k, n, epilogue };
+    let product = Product {
+        a,
+        a_transposed,
+        b,
+        m,
+        k,
+        n,
+        epilogue,
+    };
     a.device().backend().matmul(&product, out)
 }
 
@@ -185,7 +260,10 @@ fn check_epilogue(
         check.dtype("bias", bias, crate::DType::F32)?;
         check.shape("bias", bias, &[n])?;
     }
-    if let Some(LowRank { u, b, transposed, .. }) = epilogue.low_rank {
+    if let Some(LowRank {
+        u, b, transposed, ..
+    }) = epilogue.low_rank
+    {
         check.devices(a, &[("low_rank.u", u), ("low_rank.b", b)])?;
         check.dtype("low_rank.u", u, a.dtype())?;
         check.dtype("low_rank.b", b, a.dtype())?;
@@ -193,7 +271,11 @@ fn check_epilogue(
         if rows != m {
             return Err(check.wrong_shape("low_rank.u", u, format!("[{m}, r]")));
         }
-        check.shape("low_rank.b", b, &if transposed { [n, rank] } else { [rank, n] })?;
+        check.shape(
+            "low_rank.b",
+            b,
+            &if transposed { [n, rank] } else { [rank, n] },
+        )?;
     }
     Ok(())
 }

@@ -33,7 +33,9 @@ pub use attention::{
     AttentionConfig, AttentionOutput, CachedSequence, attention_backward, attention_cached,
     attention_forward,
 };
-pub use cross_entropy::{HeadGradients, HeadLoss, Scored, head_cross_entropy_backward, head_cross_entropy_forward};
+pub use cross_entropy::{
+    HeadGradients, HeadLoss, Scored, head_cross_entropy_backward, head_cross_entropy_forward,
+};
 pub use dropout::{Dropout, RowKey, dropout};
 pub use elementwise::{add_assign, cast, norm, scale, sum, sum_of_squares};
 pub use embedding::{embedding_backward, embedding_forward};

@@ -52,13 +52,20 @@ pub struct NormGradients<'a> {
 /// negative or not finite; `DTypeMismatch`, `DeviceMismatch`.
 /// # Reference
 /// Zhang & Sennrich 2019, arXiv:1910.07467
-pub fn rms_norm_forward(x: &Tensor, weight: &Tensor, eps: f32, dtype: DType) -> Result<RmsNormOutput> {
+pub fn rms_norm_forward(
+    x: &Tensor,
+    weight: &Tensor,
+    eps: f32,
+    dtype: DType,
+) -> Result<RmsNormOutput> {
     let check = Check::new("rms_norm_forward");
     let (rows, _) = check_norm(check, x, &[("weight", weight)])?;
     check.number("eps", eps, |eps| eps >= 0.0, "a number of at least 0")?;
     let mut y = Tensor::empty(x.device(), x.shape(), dtype)?;
     let mut rstd = Tensor::empty(x.device(), &[rows], DType::F32)?;
-    x.device().backend().rms_norm_forward(x, weight, eps, &mut y, &mut rstd);
+    x.device()
+        .backend()
+        .rms_norm_forward(x, weight, eps, &mut y, &mut rstd);
     Ok(RmsNormOutput { y, rstd })
 }
 
@@ -123,8 +130,13 @@ pub fn layer_norm_forward(
     let mut mean = Tensor::empty(device, &[rows], DType::F32)?;
     let mut rstd = Tensor::empty(device, &[rows], DType::F32)?;
     let statistics = (&mut mean, &mut rstd);
-    device.backend().layer_norm_forward(x, (weight, bias), eps, &mut y, statistics);
-    Ok(LayerNormOutput { y, saved: LayerNormSaved { mean, rstd } })
+    device
+        .backend()
+        .layer_norm_forward(x, (weight, bias), eps, &mut y, statistics);
+    Ok(LayerNormOutput {
+        y,
+        saved: LayerNormSaved { mean, rstd },
+    })
 }
 
 /// The gradients of [`layer_norm_forward`], added to `d_x` and, where asked
@@ -159,7 +171,11 @@ pub fn layer_norm_backward(
     Ok(())
 }
 
-fn check_norm(check: Check, x: &Tensor, parameters: &[(&'static str, &Tensor)]) -> Result<(usize, usize)> {
+fn check_norm(
+    check: Check,
+    x: &Tensor,
+    parameters: &[(&'static str, &Tensor)],
+) -> Result<(usize, usize)> {
     let (rows, width) = check.last_axis("x", x)?;
     check.devices(x, parameters)?;
     for &(name, parameter) in parameters {

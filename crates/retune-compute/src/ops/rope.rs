@@ -100,7 +100,12 @@ impl RopeConfig {
             } => {
                 check.number("factor", factor, |v| v > 0.0, positive)?;
                 check.number("beta_slow", beta_slow, |v| v > 0.0, positive)?;
-                check.number("beta_fast", beta_fast, |v| v > beta_slow, "a number above beta_slow")?;
+                check.number(
+                    "beta_fast",
+                    beta_fast,
+                    |v| v > beta_slow,
+                    "a number above beta_slow",
+                )?;
                 if let Some(value) = attention_factor {
                     check.number("attention_factor", value, |v| v > 0.0, positive)?;
                 }
@@ -172,7 +177,11 @@ impl RopeConfig {
                     let kept = 1.0 - ramp;
                     1.0 / (factor * power) * (1.0 - kept) + 1.0 / power * kept
                 });
-                let computed = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
+                let computed = if factor <= 1.0 {
+                    1.0
+                } else {
+                    0.1 * factor.ln() + 1.0
+                };
                 (scaled.collect(), attention_factor.unwrap_or(computed))
             }
         })
@@ -261,6 +270,8 @@ fn rotate(
         return Err(check.wrong_shape(argument, x, expected));
     }
     let mut y = Tensor::empty(x.device(), x.shape(), dtype)?;
-    x.device().backend().rope(x, &angles.cos, &angles.sin, inverse, &mut y);
+    x.device()
+        .backend()
+        .rope(x, &angles.cos, &angles.sin, inverse, &mut y);
     Ok(y)
 }

@@ -54,7 +54,10 @@ impl Segments {
 
     /// One sequence of `tokens` rows.
     pub fn single(tokens: usize) -> Self {
-        Self { offsets: vec![0, tokens], shared_prefix: false }
+        Self {
+            offsets: vec![0, tokens],
+            shared_prefix: false,
+        }
     }
 
     fn checked(op: &'static str, offsets: &[usize], shared_prefix: bool) -> Result<Self> {
@@ -66,16 +69,25 @@ impl Segments {
             found: offsets.get(position).copied().unwrap_or_default(),
         };
         if offsets.len() < 2 {
-            return Err(fault(0, "at least two offsets, the first 0 and the last T".into()));
+            return Err(fault(
+                0,
+                "at least two offsets, the first 0 and the last T".into(),
+            ));
         }
         if offsets[0] != 0 {
             return Err(fault(0, "0".into()));
         }
         if let Some(before) = offsets.windows(2).position(|pair| pair[0] > pair[1]) {
             let least = offsets[before];
-            return Err(fault(before + 1, format!("at least {least}, the offset before it")));
+            return Err(fault(
+                before + 1,
+                format!("at least {least}, the offset before it"),
+            ));
         }
-        Ok(Self { offsets: offsets.to_vec(), shared_prefix })
+        Ok(Self {
+            offsets: offsets.to_vec(),
+            shared_prefix,
+        })
     }
 
     /// The number of rows, of all segments together.
@@ -102,15 +114,34 @@ impl Segments {
     }
 
     pub(crate) fn sequences(&self) -> Vec<Sequence> {
-        let prefix = if self.shared_prefix { self.offsets[1] } else { 0 };
+        let prefix = if self.shared_prefix {
+            self.offsets[1]
+        } else {
+            0
+        };
         self.ranges()
             .enumerate()
             .map(|(index, queries)| {
                 let position = if index == 0 { 0 } else { prefix };
-                let own = KeySpan { row: queries.start, len: queries.len(), position };
-                let shared = KeySpan { row: 0, len: position, position: 0 };
-                let keys = [shared, own].into_iter().filter(|span| span.len > 0).collect();
-                Sequence { queries, position, keys }
+                let own = KeySpan {
+                    row: queries.start,
+                    len: queries.len(),
+                    position,
+                };
+                let shared = KeySpan {
+                    row: 0,
+                    len: position,
+                    position: 0,
+                };
+                let keys = [shared, own]
+                    .into_iter()
+                    .filter(|span| span.len > 0)
+                    .collect();
+                Sequence {
+                    queries,
+                    position,
+                    keys,
+                }
             })
             .collect()
     }

@@ -98,7 +98,9 @@ impl FrozenWeight {
         dtype: DType,
         packing: Packing,
     ) -> usize {
-        device.backend().packed_bytes(out_features, in_features, dtype, packing)
+        device
+            .backend()
+            .packed_bytes(out_features, in_features, dtype, packing)
     }
 
     /// The number of outputs.

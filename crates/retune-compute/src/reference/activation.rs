@@ -9,7 +9,10 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 pub(super) fn swiglu_forward(gate: &[f32], up: &[f32]) -> Vec<f32> {
-    gate.iter().zip(up).map(|(&gate, up)| gate * sigmoid(gate) * up).collect()
+    gate.iter()
+        .zip(up)
+        .map(|(&gate, up)| gate * sigmoid(gate) * up)
+        .collect()
 }
 
 /// `silu'(x) = s + x·s·(1 − s)` with `s = sigmoid(x)`.
@@ -48,7 +51,10 @@ fn erf(x: f64) -> f64 {
 /// The argument of tanh in the approximation, and its derivative.
 fn tanh_argument(x: f64) -> (f64, f64) {
     let factor = (2.0 / PI).sqrt();
-    (factor * (x + 0.044715 * x.powi(3)), factor * (1.0 + 3.0 * 0.044715 * x * x))
+    (
+        factor * (x + 0.044715 * x.powi(3)),
+        factor * (1.0 + 3.0 * 0.044715 * x * x),
+    )
 }
 
 pub(super) fn gelu(x: f32, kind: GeluKind) -> f32 {

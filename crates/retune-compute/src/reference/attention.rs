@@ -18,7 +18,9 @@ struct Problem {
 
 impl Problem {
     fn new(qkv: Qkv<'_>, config: &AttentionConfig) -> Self {
-        let &[_, heads, dim] = qkv.q.shape() else { unreachable!("checked: [T, H, D]") };
+        let &[_, heads, dim] = qkv.q.shape() else {
+            unreachable!("checked: [T, H, D]")
+        };
         Self {
             q: qkv.q.to_f32_vec(),
             k: qkv.k.to_f32_vec(),
@@ -47,10 +49,13 @@ impl Problem {
     /// The rows of keys that the `index`th query of a sequence attends to.
     fn visible_rows(&self, sequence: &Sequence, index: usize) -> Vec<usize> {
         let visible = self.config.visible(sequence.position + index);
-        let keys = sequence.keys.iter().flat_map(|span| {
-            (0..span.len).map(move |i| (span.position + i, span.row + i))
-        });
-        keys.filter(|(position, _)| visible.contains(position)).map(|(_, row)| row).collect()
+        let keys = sequence
+            .keys
+            .iter()
+            .flat_map(|span| (0..span.len).map(move |i| (span.position + i, span.row + i)));
+        keys.filter(|(position, _)| visible.contains(position))
+            .map(|(_, row)| row)
+            .collect()
     }
 
     fn scores(&self, rows: &[usize], query: usize, head: usize) -> Vec<f32> {

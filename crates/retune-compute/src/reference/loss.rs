@@ -10,7 +10,9 @@ pub(super) fn cross_entropy(
     outcome: RowOutcome<'_>,
     grad_scale: Option<f32>,
 ) {
-    let Some(vocabulary) = logits.len().checked_div(targets.len()) else { return };
+    let Some(vocabulary) = logits.len().checked_div(targets.len()) else {
+        return;
+    };
     let losses = outcome.losses.as_mut_slice::<f32>();
     let correct = outcome.correct.as_mut_slice::<f32>();
     for (index, row) in logits.chunks_exact_mut(vocabulary).enumerate() {

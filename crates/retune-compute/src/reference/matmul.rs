@@ -17,27 +17,52 @@ impl Matrix {
     fn new(weight: Weight<'_>, rows: usize, transposed: bool) -> Self {
         let values = weight_rows(weight);
         let width = values.len().checked_div(rows).unwrap_or(0);
-        Self { values, width, transposed }
+        Self {
+            values,
+            width,
+            transposed,
+        }
     }
 
     fn at(&self, row: usize, column: usize) -> f32 {
-        let (row, column) = if self.transposed { (column, row) } else { (row, column) };
+        let (row, column) = if self.transposed {
+            (column, row)
+        } else {
+            (row, column)
+        };
         self.values[row * self.width + column]
     }
 }
 
 pub(super) fn matmul(product: &Product<'_>, out: &mut Tensor) {
-    let &Product { m, k, n, ref epilogue, .. } = product;
+    let &Product {
+        m,
+        k,
+        n,
+        ref epilogue,
+        ..
+    } = product;
     let dtype = product.a.dtype();
-    let a = Matrix::new(product.a.into(), product.a.rows_by_width().0, product.a_transposed);
+    let a = Matrix::new(
+        product.a.into(),
+        product.a.rows_by_width().0,
+        product.a_transposed,
+    );
     let b_rows = if product.b.transposed { n } else { k };
     let b = Matrix::new(product.b.weight, b_rows, product.b.transposed);
-    let low_rank = epilogue.low_rank.map(|LowRank { u, b, transposed, scale }| {
-        let rank = u.rows_by_width().1;
-        let u = Matrix::new(u.into(), m, false);
-        let b = Matrix::new(b.into(), if transposed { n } else { rank }, transposed);
-        (rank, u, b, scale)
-    });
+    let low_rank = epilogue.low_rank.map(
+        |LowRank {
+             u,
+             b,
+             transposed,
+             scale,
+         }| {
+            let rank = u.rows_by_width().1;
+            let u = Matrix::new(u.into(), m, false);
+            let b = Matrix::new(b.into(), if transposed { n } else { rank }, transposed);
+            (rank, u, b, scale)
+        },
+    );
     let bias = epilogue.bias.map(Tensor::to_f32_vec);
     let mut values = out.to_f32_vec();
     for row in 0..m {
@@ -50,7 +75,11 @@ pub(super) fn matmul(product: &Product<'_>, out: &mut Tensor) {
                 value += bias[column];
             }
             let out = &mut values[row * n + column];
-            *out = if epilogue.accumulate { *out + value } else { value };
+            *out = if epilogue.accumulate {
+                *out + value
+            } else {
+                value
+            };
         }
     }
     write(out, &values);
@@ -91,5 +120,9 @@ fn bf16_multiply_add(sum: f32, (a, b): (f32, f32)) -> f32 {
 }
 
 fn flush(x: f32) -> f32 {
-    if x.is_subnormal() { 0.0f32.copysign(x) } else { x }
+    if x.is_subnormal() {
+        0.0f32.copysign(x)
+    } else {
+        x
+    }
 }

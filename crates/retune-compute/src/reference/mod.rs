@@ -49,10 +49,19 @@ fn write(tensor: &mut Tensor, values: &[f32]) {
 /// A frozen weight's rows. The reference keeps them as they came.
 fn frozen_rows(weight: &FrozenWeight) -> Vec<f32> {
     let len = weight.out_features() * weight.in_features();
-    let storage = weight.packed().rows.as_ref().expect("the reference keeps rows");
+    let storage = weight
+        .packed()
+        .rows
+        .as_ref()
+        .expect("the reference keeps rows");
     match weight.dtype() {
         DType::F32 => storage.host().slice::<f32>(len).to_vec(),
-        DType::BF16 => storage.host().slice::<bf16>(len).iter().map(|v| v.to_f32()).collect(),
+        DType::BF16 => storage
+            .host()
+            .slice::<bf16>(len)
+            .iter()
+            .map(|v| v.to_f32())
+            .collect(),
     }
 }
 
@@ -95,7 +104,11 @@ impl Backend for Reference {
             let values = weight.as_slice::<E>();
             storage.host_mut().slice_mut(values.len()).copy_from_slice(values);
         });
-        Ok(PackedWeight { rows: Some(storage), forward: None, backward: None })
+        Ok(PackedWeight {
+            rows: Some(storage),
+            forward: None,
+            backward: None,
+        })
     }
 
     fn matmul(&self, product: &Product<'_>, out: &mut Tensor) -> Result<()> {
@@ -118,7 +131,13 @@ impl Backend for Reference {
 
     fn scatter_rows(&self, x: &Tensor, ids: &[u32], y: &mut Tensor, accumulate: bool) {
         let mut values = y.to_f32_vec();
-        rows::scatter(&x.to_f32_vec(), ids, x.rows_by_width().1, accumulate, &mut values);
+        rows::scatter(
+            &x.to_f32_vec(),
+            ids,
+            x.rows_by_width().1,
+            accumulate,
+            &mut values,
+        );
         write(y, &values);
     }
 
@@ -160,8 +179,13 @@ impl Backend for Reference {
 
     fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor, inverse: bool, y: &mut Tensor) {
         let angles = (&cos.to_f32_vec()[..], &sin.to_f32_vec()[..]);
-        let &[tokens, heads, dim] = x.shape() else { unreachable!("checked: [T, H, D]") };
-        write(y, &rope::rotate(&x.to_f32_vec(), angles, [tokens, heads, dim], inverse));
+        let &[tokens, heads, dim] = x.shape() else {
+            unreachable!("checked: [T, H, D]")
+        };
+        write(
+            y,
+            &rope::rotate(&x.to_f32_vec(), angles, [tokens, heads, dim], inverse),
+        );
     }
 
     fn attention_forward(
@@ -189,7 +213,10 @@ impl Backend for Reference {
     }
 
     fn swiglu_forward(&self, gate: &Tensor, up: &Tensor, y: &mut Tensor) {
-        write(y, &activation::swiglu_forward(&gate.to_f32_vec(), &up.to_f32_vec()));
+        write(
+            y,
+            &activation::swiglu_forward(&gate.to_f32_vec(), &up.to_f32_vec()),
+        );
     }
 
     fn swiglu_backward(
@@ -207,8 +234,11 @@ impl Backend for Reference {
     }
 
     fn gelu_forward(&self, x: &Tensor, kind: GeluKind, y: &mut Tensor) {
-        let values: Vec<f32> =
-            x.to_f32_vec().iter().map(|&x| activation::gelu(x, kind)).collect();
+        let values: Vec<f32> = x
+            .to_f32_vec()
+            .iter()
+            .map(|&x| activation::gelu(x, kind))
+            .collect();
         write(y, &values);
     }
 
@@ -223,8 +253,12 @@ impl Backend for Reference {
     }
 
     fn add_assign(&self, y: &mut Tensor, x: &Tensor) {
-        let sums: Vec<f32> =
-            y.to_f32_vec().iter().zip(x.to_f32_vec()).map(|(y, x)| y + x).collect();
+        let sums: Vec<f32> = y
+            .to_f32_vec()
+            .iter()
+            .zip(x.to_f32_vec())
+            .map(|(y, x)| y + x)
+            .collect();
         write(y, &sums);
     }
 
@@ -242,7 +276,10 @@ impl Backend for Reference {
     }
 
     fn sum_of_squares(&self, x: &Tensor) -> f64 {
-        x.to_f32_vec().iter().map(|&x| f64::from(x) * f64::from(x)).sum()
+        x.to_f32_vec()
+            .iter()
+            .map(|&x| f64::from(x) * f64::from(x))
+            .sum()
     }
 
     fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor) {

@@ -21,14 +21,22 @@ pub(super) fn rms_forward(x: &[f32], weight: &[f32], eps: f32) -> (Vec<f32>, Vec
 /// `d_weight = Σ_rows d_y · n`, `d_n = d_y · weight`,
 /// `d_x = rstd · (d_n − n · mean(d_n · n))`.
 pub(super) fn rms_backward(args: NormBackward<'_>) {
-    let (d_y, x, weight) = (args.d_y.to_f32_vec(), args.x.to_f32_vec(), args.weight.to_f32_vec());
+    let (d_y, x, weight) = (
+        args.d_y.to_f32_vec(),
+        args.x.to_f32_vec(),
+        args.weight.to_f32_vec(),
+    );
     let width = weight.len();
     let mut d_x = args.d_x.to_f32_vec();
     let mut d_weight = vec![0.0; width];
     for (row, r) in args.rstd.to_f32_vec().into_iter().enumerate() {
         let cells = row * width..(row + 1) * width;
         let n: Vec<f32> = x[cells.clone()].iter().map(|x| x * r).collect();
-        let d_n: Vec<f32> = d_y[cells.clone()].iter().zip(&weight).map(|(d, w)| d * w).collect();
+        let d_n: Vec<f32> = d_y[cells.clone()]
+            .iter()
+            .zip(&weight)
+            .map(|(d, w)| d * w)
+            .collect();
         let dot = d_n.iter().zip(&n).map(|(d, n)| d * n).sum::<f32>() / width as f32;
         for (i, cell) in cells.enumerate() {
             d_x[cell] += r * (d_n[i] - n[i] * dot);
@@ -62,15 +70,26 @@ pub(super) fn layer_forward(
 /// `d_bias = Σ_rows d_y`, `d_weight = Σ_rows d_y · n`, `d_n = d_y · weight`,
 /// `d_x = rstd · (d_n − mean(d_n) − n · mean(d_n · n))`.
 pub(super) fn layer_backward(args: NormBackward<'_>) {
-    let (d_y, x, weight) = (args.d_y.to_f32_vec(), args.x.to_f32_vec(), args.weight.to_f32_vec());
+    let (d_y, x, weight) = (
+        args.d_y.to_f32_vec(),
+        args.x.to_f32_vec(),
+        args.weight.to_f32_vec(),
+    );
     let means = args.mean.expect("layer norm has means").to_f32_vec();
     let width = weight.len();
     let mut d_x = args.d_x.to_f32_vec();
     let (mut d_weight, mut d_bias) = (vec![0.0; width], vec![0.0; width]);
     for (row, rstd) in args.rstd.to_f32_vec().into_iter().enumerate() {
         let cells = row * width..(row + 1) * width;
-        let n: Vec<f32> = x[cells.clone()].iter().map(|x| (x - means[row]) * rstd).collect();
-        let d_n: Vec<f32> = d_y[cells.clone()].iter().zip(&weight).map(|(d, w)| d * w).collect();
+        let n: Vec<f32> = x[cells.clone()]
+            .iter()
+            .map(|x| (x - means[row]) * rstd)
+            .collect();
+        let d_n: Vec<f32> = d_y[cells.clone()]
+            .iter()
+            .zip(&weight)
+            .map(|(d, w)| d * w)
+            .collect();
         let mean = d_n.iter().sum::<f32>() / width as f32;
         let dot = d_n.iter().zip(&n).map(|(d, n)| d * n).sum::<f32>() / width as f32;
         for (i, cell) in cells.enumerate() {
@@ -86,7 +105,12 @@ pub(super) fn layer_backward(args: NormBackward<'_>) {
 
 fn add_to(gradient: Option<&mut Tensor>, more: &[f32]) {
     if let Some(gradient) = gradient {
-        let sums: Vec<f32> = gradient.to_f32_vec().iter().zip(more).map(|(a, b)| a + b).collect();
+        let sums: Vec<f32> = gradient
+            .to_f32_vec()
+            .iter()
+            .zip(more)
+            .map(|(a, b)| a + b)
+            .collect();
         write(gradient, &sums);
     }
 }

@@ -5,7 +5,13 @@ use crate::backend::AdamWTensors;
 use crate::ops::AdamW;
 
 pub(super) fn adamw(tensors: AdamWTensors<'_>, step: &AdamW) {
-    let AdamWTensors { param, grad, exp_avg, exp_avg_sq, copy } = tensors;
+    let AdamWTensors {
+        param,
+        grad,
+        exp_avg,
+        exp_avg_sq,
+        copy,
+    } = tensors;
     let first_correction = 1.0 - step.beta1.powi(step.step as i32);
     let second_correction = 1.0 - step.beta2.powi(step.step as i32);
     let mut values = param.to_f32_vec();

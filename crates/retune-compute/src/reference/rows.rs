@@ -1,7 +1,10 @@
 //! Picking and placing rows.
 
 pub(super) fn gather(x: &[f32], rows: &[u32], width: usize) -> Vec<f32> {
-    rows.iter().flat_map(|&row| &x[row as usize * width..][..width]).copied().collect()
+    rows.iter()
+        .flat_map(|&row| &x[row as usize * width..][..width])
+        .copied()
+        .collect()
 }
 
 pub(super) fn scatter(x: &[f32], rows: &[u32], width: usize, accumulate: bool, y: &mut [f32]) {

@@ -10,17 +10,51 @@ use crate::devices::tensor;
 /// One call (or a forward call and its backward one).
 #[derive(Debug, Clone)]
 pub(crate) enum Case {
-    Embedding { tokens: usize, vocabulary: usize, width: usize },
-    RmsNorm { rows: usize, width: usize },
-    LayerNorm { rows: usize, width: usize },
-    Rope { tokens: usize, heads: usize, pairs: usize },
+    Embedding {
+        tokens: usize,
+        vocabulary: usize,
+        width: usize,
+    },
+    RmsNorm {
+        rows: usize,
+        width: usize,
+    },
+    LayerNorm {
+        rows: usize,
+        width: usize,
+    },
+    Rope {
+        tokens: usize,
+        heads: usize,
+        pairs: usize,
+    },
     Attention(Attention),
-    Swiglu { rows: usize, width: usize },
-    Gelu { rows: usize, width: usize, kind: GeluKind },
-    Elementwise { rows: usize, width: usize },
-    Dropout { rows: usize, width: usize },
-    Head { tokens: usize, width: usize, vocabulary: usize, chunk_rows: usize },
-    AdamW { len: usize },
+    Swiglu {
+        rows: usize,
+        width: usize,
+    },
+    Gelu {
+        rows: usize,
+        width: usize,
+        kind: GeluKind,
+    },
+    Elementwise {
+        rows: usize,
+        width: usize,
+    },
+    Dropout {
+        rows: usize,
+        width: usize,
+    },
+    Head {
+        tokens: usize,
+        width: usize,
+        vocabulary: usize,
+        chunk_rows: usize,
+    },
+    AdamW {
+        len: usize,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -51,27 +85,46 @@ pub(crate) struct Numbers<'a> {
 
 impl<'a> Numbers<'a> {
     pub(crate) fn new(device: &'a Device, dtype: DType, seed: u64) -> Self {
-        Self { device, dtype, seed, drawn: std::cell::Cell::new(0) }
+        Self {
+            device,
+            dtype,
+            seed,
+            drawn: std::cell::Cell::new(0),
+        }
     }
 
     pub(crate) fn values(&self, len: usize) -> Vec<f32> {
         let key = RandomKey::new(self.seed, self.drawn.replace(self.drawn.get() + 1));
-        random_normal::<f32>(&crate::devices::REFERENCE, &[len], key, 0.0, 1.0).unwrap().to_f32_vec()
+        random_normal::<f32>(&crate::devices::REFERENCE, &[len], key, 0.0, 1.0)
+            .unwrap()
+            .to_f32_vec()
     }
 
     /// Activations or weights, of the case's element type.
     pub(crate) fn tensor(&self, shape: &[usize]) -> Tensor {
-        tensor(self.device, shape, &self.values(shape.iter().product()), self.dtype)
+        tensor(
+            self.device,
+            shape,
+            &self.values(shape.iter().product()),
+            self.dtype,
+        )
     }
 
     /// What is f32 in every case.
     pub(crate) fn wide(&self, shape: &[usize]) -> Tensor {
-        tensor(self.device, shape, &self.values(shape.iter().product()), DType::F32)
+        tensor(
+            self.device,
+            shape,
+            &self.values(shape.iter().product()),
+            DType::F32,
+        )
     }
 
     pub(crate) fn indices(&self, len: usize, limit: usize) -> Vec<u32> {
         let key = RandomKey::new(self.seed, self.drawn.replace(self.drawn.get() + 1));
-        (0..len).map(|i| key.block([i as u32, 0, 0, 0])[0] % limit as u32).collect()
+        (0..len)
+            .map(|i| key.block([i as u32, 0, 0, 0])[0] % limit as u32)
+            .collect()
     }
 }
 
@@ -80,14 +133,28 @@ impl Case {
     pub(crate) fn run(&self, device: &Device, dtype: DType, seed: u64) -> Vec<Output> {
         let numbers = Numbers::new(device, dtype, seed);
         let mut outputs = Vec::new();
-        let mut put = |name, gradient, tensor| outputs.push(Output { name, gradient, tensor });
+        let mut put = |name, gradient, tensor| {
+            outputs.push(Output {
+                name,
+                gradient,
+                tensor,
+            })
+        };
         match self {
-            &Self::Embedding { tokens, vocabulary, width } => {
+            &Self::Embedding {
+                tokens,
+                vocabulary,
+                width,
+            } => {
                 let table = numbers.tensor(&[vocabulary, width]);
                 let ids = numbers.indices(tokens, vocabulary);
                 for packing in [Packing::Rows, Packing::Forward] {
                     let frozen = FrozenWeight::new(&table, packing).unwrap();
-                    put("y of frozen", false, embedding_forward(&frozen, &ids, DType::F32).unwrap());
+                    put(
+                        "y of frozen",
+                        false,
+                        embedding_forward(&frozen, &ids, DType::F32).unwrap(),
+                    );
                 }
                 put("y", false, embedding_forward(&table, &ids, dtype).unwrap());
                 let mut d_table = numbers.wide(&[vocabulary, width]);
@@ -111,7 +178,10 @@ impl Case {
                 let d_y = numbers.tensor(&[rows, width]);
                 let mut d_x = numbers.wide(&[rows, width]);
                 let mut d_weight = numbers.wide(&[width]);
-                let gradients = NormGradients { d_weight: Some(&mut d_weight), d_bias: None };
+                let gradients = NormGradients {
+                    d_weight: Some(&mut d_weight),
+                    d_bias: None,
+                };
                 rms_norm_backward(&d_y, &x, &weight, &output.rstd, &mut d_x, gradients).unwrap();
                 put("y", false, output.y);
                 put("rstd", false, output.rstd);
@@ -125,8 +195,10 @@ impl Case {
                 let d_y = numbers.tensor(&[rows, width]);
                 let mut d_x = numbers.wide(&[rows, width]);
                 let [mut d_weight, mut d_bias] = [(); 2].map(|()| numbers.wide(&[width]));
-                let gradients =
-                    NormGradients { d_weight: Some(&mut d_weight), d_bias: Some(&mut d_bias) };
+                let gradients = NormGradients {
+                    d_weight: Some(&mut d_weight),
+                    d_bias: Some(&mut d_bias),
+                };
                 layer_norm_backward(&d_y, &x, &weight, &output.saved, &mut d_x, gradients).unwrap();
                 put("y", false, output.y);
                 // With one column, the gradient is zero but for rounding.
@@ -136,13 +208,18 @@ impl Case {
                 put("d_weight", true, d_weight);
                 put("d_bias", true, d_bias);
             }
-            &Self::Rope { tokens, heads, pairs } => {
+            &Self::Rope {
+                tokens,
+                heads,
+                pairs,
+            } => {
                 let config = RopeConfig {
                     head_dim: 2 * pairs,
                     theta: 1e4,
                     scaling: RopeScaling::Linear { factor: 2.0 },
                 };
-                let angles = RopeAngles::new(device, &config, &numbers.indices(tokens, 500)).unwrap();
+                let angles =
+                    RopeAngles::new(device, &config, &numbers.indices(tokens, 500)).unwrap();
                 let x = numbers.tensor(&[tokens, heads, 2 * pairs]);
                 put("y", false, rope_forward(&x, &angles, dtype).unwrap());
                 put("d_x", true, rope_backward(&x, &angles, DType::F32).unwrap());
@@ -173,7 +250,11 @@ impl Case {
                 let mut y = numbers.wide(&[rows, width]);
                 add_assign(&mut y, &x).unwrap();
                 scale(&mut y, 0.75);
-                let totals = [sum(&y) as f32, sum_of_squares(&x) as f32, norm([&x, &y]) as f32];
+                let totals = [
+                    sum(&y) as f32,
+                    sum_of_squares(&x) as f32,
+                    norm([&x, &y]) as f32,
+                ];
                 put("totals", true, tensor(device, &[3], &totals, DType::F32));
                 put("cast", false, cast(&y, DType::BF16).unwrap());
                 put("y", false, y);
@@ -189,21 +270,35 @@ impl Case {
                     .zip(&positions)
                     .map(|(&sample, &position)| RowKey { sample, position })
                     .collect();
-                let settings =
-                    Dropout { probability: 0.3, key: RandomKey::new(seed, 9), step: 4 };
+                let settings = Dropout {
+                    probability: 0.3,
+                    key: RandomKey::new(seed, 9),
+                    step: 4,
+                };
                 put("y", false, dropout(&x, &keys, &settings).unwrap());
             }
-            &Self::Head { tokens, width, vocabulary, chunk_rows } => {
+            &Self::Head {
+                tokens,
+                width,
+                vocabulary,
+                chunk_rows,
+            } => {
                 let hidden = numbers.tensor(&[tokens, width]);
                 let head = numbers.tensor(&[vocabulary, width]);
                 let count = tokens * 2 / 3;
                 let rows = numbers.indices(count, tokens.max(1));
                 let targets = numbers.indices(count, vocabulary);
-                let scored = Scored { rows: &rows, targets: &targets, chunk_rows };
+                let scored = Scored {
+                    rows: &rows,
+                    targets: &targets,
+                    chunk_rows,
+                };
                 let mut d_hidden = numbers.wide(&[tokens, width]);
                 let mut d_weight = numbers.wide(&[vocabulary, width]);
-                let gradients =
-                    HeadGradients { d_hidden: Some(&mut d_hidden), d_weight: Some(&mut d_weight) };
+                let gradients = HeadGradients {
+                    d_hidden: Some(&mut d_hidden),
+                    d_weight: Some(&mut d_weight),
+                };
                 let scale = 1.0 / count.max(1) as f32;
                 let loss =
                     head_cross_entropy_backward(&hidden, &head, scored, scale, gradients).unwrap();
@@ -218,7 +313,11 @@ impl Case {
                 let squares: Vec<f32> = numbers.values(len).iter().map(|v| v * v).collect();
                 let mut exp_avg_sq = tensor(device, &[len], &squares, DType::F32);
                 let mut copy = Tensor::zeros(device, &[len], dtype).unwrap();
-                let step = AdamW { weight_decay: 0.1, grad_scale: 0.5, ..AdamW::new(1e-2, 7) };
+                let step = AdamW {
+                    weight_decay: 0.1,
+                    grad_scale: 0.5,
+                    ..AdamW::new(1e-2, 7)
+                };
                 let state = (&mut exp_avg, &mut exp_avg_sq);
                 adamw_step(&mut param, &grad, state.0, state.1, Some(&mut copy), &step).unwrap();
                 put("param", true, param);
@@ -273,8 +372,10 @@ impl Attention {
 
 /// Sizes with a liking for the edges of vectors and blocks.
 fn size(most: usize) -> impl Strategy<Value = usize> {
-    let edges: Vec<usize> =
-        [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 129].into_iter().filter(|s| *s <= most).collect();
+    let edges: Vec<usize> = [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 129]
+        .into_iter()
+        .filter(|s| *s <= most)
+        .collect();
     prop_oneof![proptest::sample::select(edges), 1..=most]
 }
 
@@ -283,19 +384,27 @@ fn attention() -> impl Strategy<Value = Case> {
     let heads = (1..4usize, prop_oneof![Just(1usize), Just(3), Just(7)]);
     let head_dim = proptest::sample::select(vec![16usize, 20, 32, 64, 80, 128, 256]);
     let window = proptest::option::of(1..100usize);
-    (segments, any::<bool>(), heads, head_dim, any::<bool>(), window).prop_map(
-        |(segments, shared_prefix, (kv_heads, group), head_dim, causal, window)| {
-            Case::Attention(Attention {
-                segments,
-                shared_prefix,
-                kv_heads,
-                group,
-                head_dim,
-                causal,
-                window: window.filter(|_| causal),
-            })
-        },
+    (
+        segments,
+        any::<bool>(),
+        heads,
+        head_dim,
+        any::<bool>(),
+        window,
     )
+        .prop_map(
+            |(segments, shared_prefix, (kv_heads, group), head_dim, causal, window)| {
+                Case::Attention(Attention {
+                    segments,
+                    shared_prefix,
+                    kv_heads,
+                    group,
+                    head_dim,
+                    causal,
+                    window: window.filter(|_| causal),
+                })
+            },
+        )
 }
 
 /// Any case of moderate size.
@@ -303,25 +412,42 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
     let matrix = || (prop_oneof![Just(0usize), size(40)], size(300));
     prop_oneof![
         (0..30usize, size(40), size(130)).prop_map(|(tokens, vocabulary, width)| {
-            Case::Embedding { tokens, vocabulary, width }
+            Case::Embedding {
+                tokens,
+                vocabulary,
+                width,
+            }
         }),
         matrix().prop_map(|(rows, width)| Case::RmsNorm { rows, width }),
         matrix().prop_map(|(rows, width)| Case::LayerNorm { rows, width }),
         (0..20usize, 1..5usize, size(64)).prop_map(|(tokens, heads, pairs)| {
-            Case::Rope { tokens, heads, pairs }
+            Case::Rope {
+                tokens,
+                heads,
+                pairs,
+            }
         }),
         attention(),
         attention(),
         matrix().prop_map(|(rows, width)| Case::Swiglu { rows, width }),
         (matrix(), any::<bool>()).prop_map(|((rows, width), exact)| {
-            let kind = if exact { GeluKind::Exact } else { GeluKind::Tanh };
+            let kind = if exact {
+                GeluKind::Exact
+            } else {
+                GeluKind::Tanh
+            };
             Case::Gelu { rows, width, kind }
         }),
         matrix().prop_map(|(rows, width)| Case::Elementwise { rows, width }),
         (0..20usize, size(200)).prop_map(|(rows, width)| Case::Dropout { rows, width }),
         (1..30usize, size(130), size(300), 1..20usize).prop_map(
             |(tokens, width, vocabulary, chunk_rows)| {
-                Case::Head { tokens, width, vocabulary, chunk_rows }
+                Case::Head {
+                    tokens,
+                    width,
+                    vocabulary,
+                    chunk_rows,
+                }
             }
         ),
         size(5000).prop_map(|len| Case::AdamW { len }),

@@ -113,18 +113,40 @@ fn dropout_does_not_depend_on_packing() {
     for device in FAST.iter() {
         let numbers = Numbers::new(device, DType::F32, 5);
         let x = numbers.tensor(&[6, 50]);
-        let keys: Vec<RowKey> =
-            (0..6).map(|row| RowKey { sample: row / 2, position: row % 2 + 10 }).collect();
+        let keys: Vec<RowKey> = (0..6)
+            .map(|row| RowKey {
+                sample: row / 2,
+                position: row % 2 + 10,
+            })
+            .collect();
         let key = retune_compute::RandomKey::new(1, 2);
-        let settings = Dropout { probability: 0.5, key, step: 3 };
+        let settings = Dropout {
+            probability: 0.5,
+            key,
+            step: 3,
+        };
         let together = dropout(&x, &keys, &settings).unwrap();
         let order = [3u32, 0, 5];
         let some_keys: Vec<RowKey> = order.iter().map(|&row| keys[row as usize]).collect();
         let some = dropout(&gather_rows(&x, &order).unwrap(), &some_keys, &settings).unwrap();
-        assert_eq!(some.to_bytes(), gather_rows(&together, &order).unwrap().to_bytes());
+        assert_eq!(
+            some.to_bytes(),
+            gather_rows(&together, &order).unwrap().to_bytes()
+        );
         let kept = together.to_f32_vec().iter().filter(|v| **v != 0.0).count();
-        assert!((100..200).contains(&kept), "{kept} of 300 kept at probability one half");
-        let later = dropout(&x, &keys, &Dropout { step: 4, ..settings }).unwrap();
+        assert!(
+            (100..200).contains(&kept),
+            "{kept} of 300 kept at probability one half"
+        );
+        let later = dropout(
+            &x,
+            &keys,
+            &Dropout {
+                step: 4,
+                ..settings
+            },
+        )
+        .unwrap();
         assert_ne!(later.to_bytes(), together.to_bytes());
     }
 }

@@ -17,7 +17,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Device> {
 }
 
 pub(crate) fn cpu(tier: Tier, threads: usize) -> Device {
-    let options = CpuOptions { threads: Some(threads), tier: Some(tier), memory_limit: None };
+    let options = CpuOptions {
+        threads: Some(threads),
+        tier: Some(tier),
+        memory_limit: None,
+    };
     Device::cpu_with(&options).expect("the tier is available")
 }
 
@@ -26,7 +30,10 @@ pub(crate) fn tensor(device: &Device, shape: &[usize], values: &[f32], dtype: DT
     match dtype {
         DType::F32 => Tensor::from_slice(device, shape, values),
         DType::BF16 => {
-            let rounded: Vec<bf16> = values.iter().map(|v| <bf16 as Element>::from_f32(*v)).collect();
+            let rounded: Vec<bf16> = values
+                .iter()
+                .map(|v| <bf16 as Element>::from_f32(*v))
+                .collect();
             Tensor::from_slice(device, shape, &rounded)
         }
     }

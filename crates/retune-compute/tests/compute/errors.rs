@@ -39,7 +39,12 @@ fn shapes_of_products() {
         "matmul_nn: `a` is f32, expected bf16",
     );
     let u = zeros(&device, &[2, 1]);
-    let term = LowRank { u: &u, b: &zeros(&device, &[1, 2]), transposed: false, scale: 1.0 };
+    let term = LowRank {
+        u: &u,
+        b: &zeros(&device, &[1, 2]),
+        transposed: false,
+        scale: 1.0,
+    };
     assert_message(
         matmul_nn(&a, &b, Epilogue::default().low_rank(Some(term)), &mut out),
         "matmul_nn: `low_rank.u` has shape [2, 1], expected [3, r]",
@@ -59,7 +64,11 @@ fn shapes_of_products() {
 #[test]
 fn devices_that_differ() {
     let here = Device::cpu();
-    let there = Device::cpu_with(&CpuOptions { threads: Some(1), ..CpuOptions::default() }).unwrap();
+    let there = Device::cpu_with(&CpuOptions {
+        threads: Some(1),
+        ..CpuOptions::default()
+    })
+    .unwrap();
     let error = matmul_nn(
         &zeros(&here, &[1, 1]),
         &zeros(&there, &[1, 1]),
@@ -67,10 +76,27 @@ fn devices_that_differ() {
         &mut zeros(&here, &[1, 1]),
     )
     .unwrap_err();
-    assert!(matches!(error, Error::DeviceMismatch { op: "matmul_nn", argument: "b", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::DeviceMismatch {
+                op: "matmul_nn",
+                argument: "b",
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert!(error.to_string().contains("hint:"), "{error}");
     let error = add_assign(&mut zeros(&here, &[1]), &zeros(&there, &[1])).unwrap_err();
-    assert!(matches!(error, Error::DeviceMismatch { op: "add_assign", argument: "x", .. }));
+    assert!(matches!(
+        error,
+        Error::DeviceMismatch {
+            op: "add_assign",
+            argument: "x",
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -82,7 +108,11 @@ fn indices_out_of_range() {
         "embedding_forward: `ids[1]` is 10, expected a value below 10",
     );
     assert_message(
-        embedding_backward(&zeros(&device, &[1, 4]), &[11], &mut zeros(&device, &[10, 4])),
+        embedding_backward(
+            &zeros(&device, &[1, 4]),
+            &[11],
+            &mut zeros(&device, &[10, 4]),
+        ),
         "embedding_backward: `ids[0]` is 11, expected a value below 10",
     );
     assert_message(
@@ -90,25 +120,54 @@ fn indices_out_of_range() {
         "gather_rows: `rows[0]` is 4294967295, expected a value below 10",
     );
     assert_message(
-        scatter_rows(&zeros(&device, &[1, 4]), &[10], &mut zeros(&device, &[10, 4])),
+        scatter_rows(
+            &zeros(&device, &[1, 4]),
+            &[10],
+            &mut zeros(&device, &[10, 4]),
+        ),
         "scatter_rows: `rows[0]` is 10, expected a value below 10",
     );
     let (hidden, head) = (zeros(&device, &[2, 4]), zeros(&device, &[10, 4]));
-    let scored = Scored { rows: &[0, 1], targets: &[1, 10], chunk_rows: 8 };
+    let scored = Scored {
+        rows: &[0, 1],
+        targets: &[1, 10],
+        chunk_rows: 8,
+    };
     assert_message(
         head_cross_entropy_forward(&hidden, &head, scored),
         "head_cross_entropy_forward: `scored.targets[1]` is 10, expected a value below 10",
     );
     assert_message(
-        head_cross_entropy_forward(&hidden, &head, Scored { rows: &[0, 2], ..scored }),
+        head_cross_entropy_forward(
+            &hidden,
+            &head,
+            Scored {
+                rows: &[0, 2],
+                ..scored
+            },
+        ),
         "head_cross_entropy_forward: `scored.rows[1]` is 2, expected a value below 2",
     );
     assert_message(
-        head_cross_entropy_forward(&hidden, &head, Scored { targets: &[1], ..scored }),
+        head_cross_entropy_forward(
+            &hidden,
+            &head,
+            Scored {
+                targets: &[1],
+                ..scored
+            },
+        ),
         "head_cross_entropy_forward: `scored.targets` has shape [1], expected [2]",
     );
     assert_message(
-        head_cross_entropy_forward(&hidden, &head, Scored { chunk_rows: 0, ..scored }),
+        head_cross_entropy_forward(
+            &hidden,
+            &head,
+            Scored {
+                chunk_rows: 0,
+                ..scored
+            },
+        ),
         "head_cross_entropy_forward: `scored.chunk_rows` is 0, expected at least 1",
     );
 }
@@ -132,7 +191,12 @@ fn attention_arguments() {
         "attention_forward: `k` has shape [4, 4, 8], expected heads of size 8, their number dividing 6",
     );
     assert_message(
-        call(&zeros(&device, &[4, 2, 7]), &zeros(&device, &[4, 2, 7]), &segments, &config),
+        call(
+            &zeros(&device, &[4, 2, 7]),
+            &zeros(&device, &[4, 2, 7]),
+            &segments,
+            &config,
+        ),
         "attention_forward: `q` has shape [4, 2, 7], expected [T, H, D] with an even D of at most 256",
     );
     assert_message(
@@ -140,27 +204,49 @@ fn attention_arguments() {
         "attention_forward: `config.window` is 0, expected at least 1",
     );
     assert_message(
-        call(&q, &k, &segments, &AttentionConfig::bidirectional(8).with_window(Some(3))),
+        call(
+            &q,
+            &k,
+            &segments,
+            &AttentionConfig::bidirectional(8).with_window(Some(3)),
+        ),
         "attention_forward: `config.window` is 3, expected none for bidirectional attention",
     );
     let cache = zeros(&device, &[2, 64, 2, 8]);
-    let cached = |sequence: CachedSequence| attention_cached(&q, &cache, &cache, &[sequence], &config);
-    let sequence = CachedSequence { queries: 4, length: 100, blocks: vec![1, 0] };
+    let cached =
+        |sequence: CachedSequence| attention_cached(&q, &cache, &cache, &[sequence], &config);
+    let sequence = CachedSequence {
+        queries: 4,
+        length: 100,
+        blocks: vec![1, 0],
+    };
     assert!(cached(sequence.clone()).is_ok());
     assert_message(
-        cached(CachedSequence { blocks: vec![1, 2], ..sequence.clone() }),
+        cached(CachedSequence {
+            blocks: vec![1, 2],
+            ..sequence.clone()
+        }),
         "attention_cached: `sequences.blocks[1]` is 2, expected a value below 2",
     );
     assert_message(
-        cached(CachedSequence { blocks: vec![1], ..sequence.clone() }),
+        cached(CachedSequence {
+            blocks: vec![1],
+            ..sequence.clone()
+        }),
         "attention_cached: `sequences.blocks` is 1, expected enough blocks of 64 rows for the 100 tokens of its sequence",
     );
     assert_message(
-        cached(CachedSequence { length: 3, ..sequence.clone() }),
+        cached(CachedSequence {
+            length: 3,
+            ..sequence.clone()
+        }),
         "attention_cached: `sequences.queries` is 4, expected at most the 3 tokens of its sequence",
     );
     assert_message(
-        cached(CachedSequence { queries: 3, ..sequence }),
+        cached(CachedSequence {
+            queries: 3,
+            ..sequence
+        }),
         "attention_cached: `q` has shape [4, 6, 8], expected [3, H, D] to fit `sequences`",
     );
 }
@@ -177,32 +263,62 @@ fn numbers_out_of_range() {
         rms_norm_forward(&x, &zeros(&device, &[5]), 1e-6, DType::F32),
         "rms_norm_forward: `weight` has shape [5], expected [4]",
     );
-    let settings = Dropout { probability: 1.0, key: RandomKey::new(0, 0), step: 0 };
-    let rows = [RowKey { sample: 0, position: 0 }; 2];
+    let settings = Dropout {
+        probability: 1.0,
+        key: RandomKey::new(0, 0),
+        step: 0,
+    };
+    let rows = [RowKey {
+        sample: 0,
+        position: 0,
+    }; 2];
     assert_message(
         dropout(&x, &rows, &settings),
         "dropout: `probability` is 1, expected a probability of at least 0 and below 1",
     );
     assert_message(
-        dropout(&x, &rows[..1], &Dropout { probability: 0.1, ..settings }),
+        dropout(
+            &x,
+            &rows[..1],
+            &Dropout {
+                probability: 0.1,
+                ..settings
+            },
+        ),
         "dropout: `rows` has shape [1], expected [2]",
     );
-    let config = RopeConfig { head_dim: 5, theta: 1e4, scaling: RopeScaling::Default };
+    let config = RopeConfig {
+        head_dim: 5,
+        theta: 1e4,
+        scaling: RopeScaling::Default,
+    };
     assert_message(
         RopeAngles::new(&device, &config, &[0]),
         "RopeConfig: `head_dim` is 5, expected an even number above 0",
     );
-    let config = RopeConfig { head_dim: 4, theta: f32::NAN, scaling: RopeScaling::Default };
+    let config = RopeConfig {
+        head_dim: 4,
+        theta: f32::NAN,
+        scaling: RopeScaling::Default,
+    };
     assert_message(
         RopeAngles::new(&device, &config, &[0]),
         "RopeConfig: `theta` is NaN, expected a number above 1",
     );
-    let config = RopeConfig { head_dim: 4, theta: 1e4, scaling: RopeScaling::Linear { factor: 0.0 } };
+    let config = RopeConfig {
+        head_dim: 4,
+        theta: 1e4,
+        scaling: RopeScaling::Linear { factor: 0.0 },
+    };
     assert_message(
         RopeAngles::new(&device, &config, &[0]),
         "RopeConfig: `factor` is 0, expected a number above 0",
     );
-    let config = RopeConfig { head_dim: 4, theta: 1e4, scaling: RopeScaling::Default };
+    let config = RopeConfig {
+        head_dim: 4,
+        theta: 1e4,
+        scaling: RopeScaling::Default,
+    };
     let angles = RopeAngles::new(&device, &config, &[0, 1]).unwrap();
     assert_message(
         rope_forward(&zeros(&device, &[3, 1, 4]), &angles, DType::F32),
@@ -215,13 +331,23 @@ fn numbers_out_of_range() {
         adamw_step(&mut param, &weight, &mut m, &mut v, None, &step),
         "adamw_step: `step.step` is 0, expected 1 for the first step",
     );
-    let step = AdamW { learning_rate: f64::INFINITY, ..AdamW::new(1e-3, 1) };
+    let step = AdamW {
+        learning_rate: f64::INFINITY,
+        ..AdamW::new(1e-3, 1)
+    };
     assert_message(
         adamw_step(&mut param, &weight, &mut m, &mut v, None, &step),
         "adamw_step: `step.learning_rate` is inf, expected a number of at least 0",
     );
     assert_message(
-        adamw_step(&mut param, &zeros(&device, &[5]), &mut m, &mut v, None, &AdamW::new(1e-3, 1)),
+        adamw_step(
+            &mut param,
+            &zeros(&device, &[5]),
+            &mut m,
+            &mut v,
+            None,
+            &AdamW::new(1e-3, 1),
+        ),
         "adamw_step: `grad` has shape [5], expected [4]",
     );
 }
@@ -242,7 +368,10 @@ fn tensors_and_threads() {
         "Tensor::reshape: `shape` has shape [4], expected as many elements as [2, 3]",
     );
     assert_message(
-        Device::cpu_with(&CpuOptions { threads: Some(0), ..CpuOptions::default() }),
+        Device::cpu_with(&CpuOptions {
+            threads: Some(0),
+            ..CpuOptions::default()
+        }),
         "Device::cpu_with: `options.threads` is 0, expected 1 to 1024",
     );
     assert_message(

@@ -28,7 +28,10 @@ fn check(
     device: &Device,
 ) {
     let tensors = |inputs: &Inputs| -> Vec<Tensor> {
-        inputs.iter().map(|(shape, values)| tensor(device, shape, values, DType::F32)).collect()
+        inputs
+            .iter()
+            .map(|(shape, values)| tensor(device, shape, values, DType::F32))
+            .collect()
     };
     let at = tensors(inputs);
     let output = forward(&at);
@@ -38,7 +41,11 @@ fn check(
     assert_eq!(gradients.len(), inputs.len());
     let value = |inputs: &Inputs| -> f64 {
         let output = forward(&tensors(inputs)).to_f32_vec();
-        output.iter().zip(&weights).map(|(o, w)| f64::from(*o) * f64::from(*w)).sum()
+        output
+            .iter()
+            .zip(&weights)
+            .map(|(o, w)| f64::from(*o) * f64::from(*w))
+            .sum()
     };
     // One direction per input, so that none hides behind another.
     for (index, gradient) in gradients.iter().enumerate() {
@@ -53,14 +60,27 @@ fn check(
         };
         let slope = (moved(STEP) - moved(-STEP)) / (2.0 * f64::from(STEP));
         let values = gradient.to_f32_vec();
-        let expected: f64 =
-            values.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+        let expected: f64 = values
+            .iter()
+            .zip(&direction)
+            .map(|(g, d)| f64::from(*g) * f64::from(*d))
+            .sum();
         // The size of a slope along such directions; a single one may be
         // small by chance.
-        let size = values.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt().max(1e-2);
+        let size = values
+            .iter()
+            .map(|g| f64::from(*g).powi(2))
+            .sum::<f64>()
+            .sqrt()
+            .max(1e-2);
         let found = [(slope / size) as f32, 1.0];
         let what = format!("input {index} of {what} on {}", device.name());
-        assert_close(&FINITE_DIFFERENCE, &what, &found, &[(expected / size) as f32, 1.0]);
+        assert_close(
+            &FINITE_DIFFERENCE,
+            &what,
+            &found,
+            &[(expected / size) as f32, 1.0],
+        );
     }
 }
 

@@ -22,12 +22,18 @@ fn values_survive_the_way_to_a_device_and_back() {
 
 #[test]
 fn memory_is_counted_reused_and_limited() {
-    let options = CpuOptions { memory_limit: Some(1 << 20), ..CpuOptions::default() };
+    let options = CpuOptions {
+        memory_limit: Some(1 << 20),
+        ..CpuOptions::default()
+    };
     let device = Device::cpu_with(&options).unwrap();
     let tensor = Tensor::zeros(&device, &[1000, 100], DType::F32).unwrap();
     assert!(device.memory().in_use >= 400_000);
     let error = Tensor::zeros(&device, &[1000, 200], DType::F32).unwrap_err();
-    assert!(matches!(error, Error::OutOfMemory { bytes: 800_000, .. }), "{error}");
+    assert!(
+        matches!(error, Error::OutOfMemory { bytes: 800_000, .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("hint:"), "{error}");
     drop(tensor);
     assert_eq!(device.memory().in_use, 0);
@@ -38,15 +44,27 @@ fn memory_is_counted_reused_and_limited() {
     assert_eq!((device.memory().cached, device.memory().peak), (0, 0));
     // A recycled buffer is arbitrary, a tensor of zeros is not.
     drop(Tensor::from_slice(&device, &[4], &[7.0f32; 4]).unwrap());
-    assert_eq!(Tensor::zeros(&device, &[4], DType::F32).unwrap().to_f32_vec(), [0.0; 4]);
+    assert_eq!(
+        Tensor::zeros(&device, &[4], DType::F32)
+            .unwrap()
+            .to_f32_vec(),
+        [0.0; 4]
+    );
 }
 
 #[test]
 fn sizes_beyond_all_memory_are_errors() {
     let device = Device::cpu();
-    for shape in [vec![usize::MAX, 2], vec![usize::MAX / 8], vec![1 << 40, 1 << 10]] {
+    for shape in [
+        vec![usize::MAX, 2],
+        vec![usize::MAX / 8],
+        vec![1 << 40, 1 << 10],
+    ] {
         let error = Tensor::empty(&device, &shape, DType::F32).unwrap_err();
-        assert!(matches!(error, Error::OutOfMemory { .. }), "{shape:?}: {error}");
+        assert!(
+            matches!(error, Error::OutOfMemory { .. }),
+            "{shape:?}: {error}"
+        );
     }
 }
 
@@ -54,15 +72,25 @@ fn sizes_beyond_all_memory_are_errors() {
 fn tiers_have_names_and_are_refused_where_they_cannot_run() {
     for tier in Tier::ALL {
         assert_eq!(tier.to_string().parse::<Tier>().unwrap(), tier);
-        let options = CpuOptions { tier: Some(tier), threads: Some(1), memory_limit: None };
+        let options = CpuOptions {
+            tier: Some(tier),
+            threads: Some(1),
+            memory_limit: None,
+        };
         match Device::cpu_with(&options) {
             Ok(device) => assert!(device.name().contains(&tier.to_string())),
             Err(error) => assert_eq!(
                 error,
-                Error::TierUnavailable { requested: tier, best: Tier::best() }
+                Error::TierUnavailable {
+                    requested: tier,
+                    best: Tier::best()
+                }
             ),
         }
     }
     let error = "avx1024".parse::<Tier>().unwrap_err().to_string();
-    assert!(error.contains("avx1024") && error.contains("avx512-bf16"), "{error}");
+    assert!(
+        error.contains("avx1024") && error.contains("avx512-bf16"),
+        "{error}"
+    );
 }

@@ -28,8 +28,9 @@ impl Shape {
         let transposed = |t: &Tensor| {
             let (rows, columns) = (t.shape()[0], t.shape()[1]);
             let from = t.to_f32_vec();
-            let to: Vec<f32> =
-                (0..rows * columns).map(|i| from[i % rows * columns + i / rows]).collect();
+            let to: Vec<f32> = (0..rows * columns)
+                .map(|i| from[i % rows * columns + i / rows])
+                .collect();
             tensor(device, &[columns, rows], &to, self.dtype)
         };
         let (a_t, b_t) = (transposed(&a), transposed(&b));
@@ -39,29 +40,41 @@ impl Shape {
         let low_t = transposed(&low);
         let start = numbers.values(m * n);
         let mut results = Vec::new();
-        let mut product = |name: &str, low_transposed: bool, run: &dyn Fn(Epilogue<'_>, &mut Tensor)| {
-            let mut out = tensor(device, &[m, n], &start, self.out_dtype);
-            let b = if low_transposed { &low_t } else { &low };
-            let term = LowRank { u: &u, b, transposed: low_transposed, scale: 0.25 };
-            let mut epilogue = Epilogue::default();
-            if rank > 0 {
-                epilogue = epilogue.low_rank(Some(term)).bias(Some(&bias)).scale(1.5);
-            }
-            if self.accumulate {
-                epilogue = epilogue.accumulate();
-            }
-            run(epilogue, &mut out);
-            results.push((name.to_owned(), out.to_f32_vec()));
-        };
+        let mut product =
+            |name: &str, low_transposed: bool, run: &dyn Fn(Epilogue<'_>, &mut Tensor)| {
+                let mut out = tensor(device, &[m, n], &start, self.out_dtype);
+                let b = if low_transposed { &low_t } else { &low };
+                let term = LowRank {
+                    u: &u,
+                    b,
+                    transposed: low_transposed,
+                    scale: 0.25,
+                };
+                let mut epilogue = Epilogue::default();
+                if rank > 0 {
+                    epilogue = epilogue.low_rank(Some(term)).bias(Some(&bias)).scale(1.5);
+                }
+                if self.accumulate {
+                    epilogue = epilogue.accumulate();
+                }
+                run(epilogue, &mut out);
+                results.push((name.to_owned(), out.to_f32_vec()));
+            };
         product("nn", false, &|e, out| matmul_nn(&a, &b, e, out).unwrap());
         product("nt", true, &|e, out| matmul_nt(&a, &b_t, e, out).unwrap());
         product("tn", false, &|e, out| matmul_tn(&a_t, &b, e, out).unwrap());
-        product("linear", true, &|e, out| linear_forward(&a, &b_t, e, out).unwrap());
+        product("linear", true, &|e, out| {
+            linear_forward(&a, &b_t, e, out).unwrap()
+        });
         for packing in [Packing::Rows, Packing::Forward, Packing::Both] {
             let forward = FrozenWeight::new(&b_t, packing).unwrap();
             let backward = FrozenWeight::new(&b, packing).unwrap();
-            product("forward", true, &|e, out| linear_forward(&a, &forward, e, out).unwrap());
-            product("backward", false, &|e, out| linear_backward(&a, &backward, e, out).unwrap());
+            product("forward", true, &|e, out| {
+                linear_forward(&a, &forward, e, out).unwrap()
+            });
+            product("backward", false, &|e, out| {
+                linear_backward(&a, &backward, e, out).unwrap()
+            });
         }
         results
     }
@@ -74,7 +87,15 @@ fn any_shape() -> impl Strategy<Value = Shape> {
     let rank = prop_oneof![Just(0usize), 1..20usize];
     (m, k, n, rank, any::<[bool; 3]>()).prop_map(|(m, k, n, rank, [wide, wide_out, accumulate])| {
         let dtype = |wide| if wide { DType::F32 } else { DType::BF16 };
-        Shape { m, k, n, rank, dtype: dtype(wide), out_dtype: dtype(wide_out), accumulate }
+        Shape {
+            m,
+            k,
+            n,
+            rank,
+            dtype: dtype(wide),
+            out_dtype: dtype(wide_out),
+            accumulate,
+        }
     })
 }
 
@@ -118,7 +139,10 @@ fn denormals_infinities_and_nan_do_not_spread() {
         assert!((out[0] - 1.0).abs() < 1e-20, "{out:?} on {}", device.name());
         assert_eq!(out[1], f32::INFINITY);
         assert!(out[2].is_nan());
-        assert_eq!(out[3], 3e10f32.mul_add(1.0, 0.0) + 2.0 - (3e10f32 - out[3]) - 2.0);
+        assert_eq!(
+            out[3],
+            3e10f32.mul_add(1.0, 0.0) + 2.0 - (3e10f32 - out[3]) - 2.0
+        );
     }
 }
 
@@ -135,7 +159,12 @@ fn empty_products_are_nothing_or_zero() {
         let bias = tensor(device, &[2], &[1.0, 2.0], DType::F32);
         let mut out = tensor(device, &[3, 2], &[9.0; 6], DType::F32);
         matmul_nn(&a, &b, Epilogue::default().bias(Some(&bias)), &mut out).unwrap();
-        assert_eq!(out.to_f32_vec(), [1.0, 2.0, 1.0, 2.0, 1.0, 2.0], "on {}", device.name());
+        assert_eq!(
+            out.to_f32_vec(),
+            [1.0, 2.0, 1.0, 2.0, 1.0, 2.0],
+            "on {}",
+            device.name()
+        );
     }
 }
 
@@ -150,7 +179,10 @@ fn packing_costs_what_it_says() {
                 let frozen = FrozenWeight::new(&weight, packing).unwrap();
                 let taken = device.memory().in_use - before;
                 // Buffers are rounded up to size classes.
-                assert!(taken >= said && taken <= said + said / 4, "{packing:?}: {said}, {taken}");
+                assert!(
+                    taken >= said && taken <= said + said / 4,
+                    "{packing:?}: {said}, {taken}"
+                );
                 drop(frozen);
                 assert_eq!(device.memory().in_use, before);
             }

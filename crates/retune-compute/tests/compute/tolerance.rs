@@ -62,7 +62,12 @@ static LARGEST: LazyLock<Mutex<HashMap<String, f64>>> = LazyLock::new(Mutex::def
 
 /// The error of `found` against `expected` under the measure.
 fn error(measure: &Measure, floor: f64, found: &[f32], expected: &[f32]) -> f64 {
-    let pairs = || found.iter().zip(expected).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+    let pairs = || {
+        found
+            .iter()
+            .zip(expected)
+            .map(|(a, b)| (f64::from(*a), f64::from(*b)))
+    };
     match measure {
         Measure::Max => {
             let difference = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, nan_max);
@@ -107,11 +112,19 @@ pub(crate) fn assert_close(tolerance: &Tolerance, what: &str, found: &[f32], exp
 #[test]
 fn a_single_wrong_value_or_nan_is_an_error() {
     let expected = [1.0, 2.0, -4.0];
-    assert_eq!(error(&Measure::Max, 1e-6, &[1.0, 2.0, -3.0], &expected), 0.25);
+    assert_eq!(
+        error(&Measure::Max, 1e-6, &[1.0, 2.0, -3.0], &expected),
+        0.25
+    );
     assert!(error(&Measure::Max, 1e-6, &[1.0, f32::NAN, -4.0], &expected).is_nan());
     assert!(error(&Measure::Norm, 1e-6, &[1.0, f32::NAN, -4.0], &expected).is_nan());
     let failed = std::panic::catch_unwind(|| {
-        assert_close(&GOLDEN_VALUE, "made for the test", &[f32::NAN, 2.0, -4.0], &expected);
+        assert_close(
+            &GOLDEN_VALUE,
+            "made for the test",
+            &[f32::NAN, 2.0, -4.0],
+            &expected,
+        );
     });
     assert!(failed.is_err());
 }

@@ -25,7 +25,10 @@ use super::super::math::exp;
 use super::super::scratch;
 use super::super::simd::{for_each_tier, sum_of_pairs};
 use super::super::split::RowsMut;
-use super::{Problem, SmallProduct, TILE, add_slice, carve, key_tiles, pack_scores, round_slice, scale_and_mask};
+use super::{
+    Problem, SmallProduct, TILE, add_slice, carve, key_tiles, pack_scores, round_slice,
+    scale_and_mask,
+};
 use crate::backend::AttentionBackward;
 use crate::ops::{AttentionConfig, KeySpan, Sequence};
 use crate::tensor::with_element;
@@ -122,73 +125,106 @@ impl<E: Factor> Gradients<'_, E> {
         let (tier, dim, count) = (p.tier, p.dim, block.len());
         let width = count.next_multiple_of(VECTOR);
         let padded = dim.next_multiple_of(VECTOR);
-        let elements = 2 * count * dim + 2 * width * dim + 2 * width * padded + 3 * TILE * width + TILE * dim + 512;
+        let elements = 2 * count * dim
+            + 2 * width * dim
+            + 2 * width * padded
+            + 3 * TILE * width
+            + TILE * dim
+            + 512;
         let values = 2 * TILE * width + 2 * dim * width + TILE * PANEL + 512;
-        let mut tiles = p.tiles(sequence, block).filter(|t| only.is_none_or(|only| only == *t)).peekable();
+        let mut tiles = p
+            .tiles(sequence, block)
+            .filter(|t| only.is_none_or(|only| only == *t))
+            .peekable();
         if tiles.peek().is_none() {
             return;
         }
-        scratch::with(elements, |mut space: &mut [E]| scratch::with(values, |mut floats: &mut [f32]| {
-            let q_rows = carve(&mut space, count * dim);
-            let d_rows = carve(&mut space, count * dim);
-            let q_transposed = carve(&mut space, width * dim);
-            let d_transposed = carve(&mut space, width * dim);
-            let q_panels = carve(&mut space, width * padded);
-            let d_panels = carve(&mut space, width * padded);
-            let rounded = carve(&mut space, TILE * width);
-            let paired = carve(&mut space, TILE * width);
-            let k_transposed = carve(&mut space, TILE * dim);
-            let scores = carve(&mut floats, TILE * width);
-            let slopes = carve(&mut floats, TILE * width);
-            let d_q = carve(&mut floats, dim * width);
-            let turned = carve(&mut floats, dim * width);
-            let product = carve(&mut floats, TILE * PANEL);
+        scratch::with(elements, |mut space: &mut [E]| {
+            scratch::with(values, |mut floats: &mut [f32]| {
+                let q_rows = carve(&mut space, count * dim);
+                let d_rows = carve(&mut space, count * dim);
+                let q_transposed = carve(&mut space, width * dim);
+                let d_transposed = carve(&mut space, width * dim);
+                let q_panels = carve(&mut space, width * padded);
+                let d_panels = carve(&mut space, width * padded);
+                let rounded = carve(&mut space, TILE * width);
+                let paired = carve(&mut space, TILE * width);
+                let k_transposed = carve(&mut space, TILE * dim);
+                let scores = carve(&mut floats, TILE * width);
+                let slopes = carve(&mut floats, TILE * width);
+                let d_q = carve(&mut floats, dim * width);
+                let turned = carve(&mut floats, dim * width);
+                let product = carve(&mut floats, TILE * PANEL);
 
-            p.copy_rows(p.q, sequence, kv_head, block, q_rows);
-            p.copy_rows(self.d_out, sequence, kv_head, block, d_rows);
-            p.pack_transposed(q_rows, count, width, q_transposed);
-            p.pack_transposed(d_rows, count, width, d_transposed);
-            pack_all_columns(p, q_rows, count, q_panels);
-            pack_all_columns(p, d_rows, count, d_panels);
-            let (logsumexp, delta) = self.row_statistics(sequence, kv_head, block);
-            d_q.fill(0.0);
-            for tile in tiles {
-                p.product_with_tile(p.k, tile, kv_head, (q_transposed, width), scores);
-                p.product_with_tile(p.v, tile, kv_head, (d_transposed, width), slopes);
-                let scores = &mut scores[..tile.len * width];
-                let slopes = &mut slopes[..tile.len * width];
-                let mask = p.mask(sequence, block, tile);
-                scale_and_mask(tier, scores, width, p.config.scale, mask.as_ref());
-                weights_and_slopes(tier, scores, slopes, width, p.config.scale, &logsumexp, &delta);
-                if keys(tile) {
-                    let groups = count.div_ceil(E::GROUP);
-                    round_slice(tier, scores, rounded);
-                    let weights = SmallProduct { rows: tile.len, groups, a: rounded, a_stride: width };
-                    self.add_to_keys(&self.d_v, tile, kv_head, &weights, d_panels, product);
-                    round_slice(tier, slopes, rounded);
-                    let slopes = SmallProduct { rows: tile.len, groups, a: rounded, a_stride: width };
-                    self.add_to_keys(&self.d_k, tile, kv_head, &slopes, q_panels, product);
+                p.copy_rows(p.q, sequence, kv_head, block, q_rows);
+                p.copy_rows(self.d_out, sequence, kv_head, block, d_rows);
+                p.pack_transposed(q_rows, count, width, q_transposed);
+                p.pack_transposed(d_rows, count, width, d_transposed);
+                pack_all_columns(p, q_rows, count, q_panels);
+                pack_all_columns(p, d_rows, count, d_panels);
+                let (logsumexp, delta) = self.row_statistics(sequence, kv_head, block);
+                d_q.fill(0.0);
+                for tile in tiles {
+                    p.product_with_tile(p.k, tile, kv_head, (q_transposed, width), scores);
+                    p.product_with_tile(p.v, tile, kv_head, (d_transposed, width), slopes);
+                    let scores = &mut scores[..tile.len * width];
+                    let slopes = &mut slopes[..tile.len * width];
+                    let mask = p.mask(sequence, block, tile);
+                    scale_and_mask(tier, scores, width, p.config.scale, mask.as_ref());
+                    weights_and_slopes(
+                        tier,
+                        scores,
+                        slopes,
+                        width,
+                        p.config.scale,
+                        &logsumexp,
+                        &delta,
+                    );
+                    if keys(tile) {
+                        let groups = count.div_ceil(E::GROUP);
+                        round_slice(tier, scores, rounded);
+                        let weights = SmallProduct {
+                            rows: tile.len,
+                            groups,
+                            a: rounded,
+                            a_stride: width,
+                        };
+                        self.add_to_keys(&self.d_v, tile, kv_head, &weights, d_panels, product);
+                        round_slice(tier, slopes, rounded);
+                        let slopes = SmallProduct {
+                            rows: tile.len,
+                            groups,
+                            a: rounded,
+                            a_stride: width,
+                        };
+                        self.add_to_keys(&self.d_k, tile, kv_head, &slopes, q_panels, product);
+                    }
+                    if queries {
+                        pack_scores(tier, slopes, tile.len, width, paired);
+                        let stride = p.kv_heads * dim;
+                        let from = &p.k[tile.row * stride + kv_head * dim..];
+                        transpose_rows(tier, from, stride, (tile.len, dim), k_transposed, TILE);
+                        let groups = tile.len.div_ceil(E::GROUP);
+                        let keys = SmallProduct {
+                            rows: dim,
+                            groups,
+                            a: k_transposed,
+                            a_stride: TILE,
+                        };
+                        keys.run(p.kernel, paired, width, d_q, true);
+                    }
                 }
                 if queries {
-                    pack_scores(tier, slopes, tile.len, width, paired);
-                    let stride = p.kv_heads * dim;
-                    let from = &p.k[tile.row * stride + kv_head * dim..];
-                    transpose_rows(tier, from, stride, (tile.len, dim), k_transposed, TILE);
-                    let groups = tile.len.div_ceil(E::GROUP);
-                    let keys = SmallProduct { rows: dim, groups, a: k_transposed, a_stride: TILE };
-                    keys.run(p.kernel, paired, width, d_q, true);
+                    transpose_floats(tier, (dim, count), d_q, width, turned, dim);
+                    for (row, values) in block.clone().zip(turned.chunks_exact(dim)) {
+                        let (token, head) = p.token_and_head(sequence, kv_head, row);
+                        // SAFETY: only one task adds to the queries of this block.
+                        let cells = unsafe { self.d_q.cells(token * p.heads + head, 0..dim) };
+                        add_slice(tier, values, cells);
+                    }
                 }
-            }
-            if queries {
-                transpose_floats(tier, (dim, count), d_q, width, turned, dim);
-                for (row, values) in block.clone().zip(turned.chunks_exact(dim)) {
-                    let (token, head) = p.token_and_head(sequence, kv_head, row);
-                    // SAFETY: only one task adds to the queries of this block.
-                    let cells = unsafe { self.d_q.cells(token * p.heads + head, 0..dim) };
-                    add_slice(tier, values, cells);
-                }
-            }
-        }));
+            })
+        });
     }
 
     /// `logsumexp` and `δ` of a block's rows, one lane each.
@@ -244,7 +280,14 @@ fn pack_all_columns<E: Factor>(p: &Problem<'_, E>, rows: &[E], count: usize, pan
         let (columns, width) = panel_width(panel, p.dim);
         let start = panel * PANEL;
         let target = &mut panels[start * depth..][..width * depth];
-        pack_rows(p.tier, &rows[start..], p.dim, (count, columns), width, target);
+        pack_rows(
+            p.tier,
+            &rows[start..],
+            p.dim,
+            (count, columns),
+            width,
+            target,
+        );
     }
 }
 

@@ -62,51 +62,63 @@ impl<E: Factor> Problem<'_, E> {
         let (dim, count) = (self.dim, block.len());
         let width = count.next_multiple_of(VECTOR);
         let elements = 2 * TILE * dim + width * dim + TILE * width + 4 * TILE;
-        scratch::with(elements, |mut space: &mut [E]| scratch::with(TILE * width + 2 * dim * width + 4 * TILE, |mut floats: &mut [f32]| {
-            let rows = carve(&mut space, count * dim);
-            let panel = carve(&mut space, width * dim);
-            let values = carve(&mut space, TILE * dim);
-            let weights = carve(&mut space, TILE * width);
-            let scores = carve(&mut floats, TILE * width);
-            let sums = carve(&mut floats, dim * width);
-            let turned = carve(&mut floats, dim * width);
-            self.copy_rows(self.q, sequence, kv_head, block, rows);
-            self.pack_transposed(rows, count, width, panel);
-            let mut running = Running {
-                max: [f32::NEG_INFINITY; TILE],
-                sum: [0.0; TILE],
-                shrink: [0.0; TILE],
-            };
-            sums.fill(0.0);
-            for tile in self.tiles(sequence, block) {
-                self.product_with_tile(self.k, tile, kv_head, (panel, width), scores);
-                let scores = &mut scores[..tile.len * width];
-                let mask = self.mask(sequence, block, tile);
-                scale_and_mask(self.tier, scores, width, self.config.scale, mask.as_ref());
-                softmax_tile(self.tier, scores, width, &mut running);
-                pack_scores(self.tier, scores, tile.len, width, weights);
-                shrink_rows(self.tier, sums, width, &running.shrink);
-                let stride = self.kv_heads * dim;
-                let from = &self.v[tile.row * stride + kv_head * dim..];
-                transpose_rows(self.tier, from, stride, (tile.len, dim), values, TILE);
-                let groups = tile.len.div_ceil(E::GROUP);
-                let product = SmallProduct { rows: dim, groups, a: values, a_stride: TILE };
-                product.run(self.kernel, weights, width, sums, true);
-            }
-            divide_rows(self.tier, sums, width, &running.sum);
-            transpose_floats(self.tier, (dim, count), sums, width, turned, dim);
-            for (lane, (row, values)) in block.clone().zip(turned.chunks_exact(dim)).enumerate() {
-                let (token, head) = self.token_and_head(sequence, kv_head, row);
-                // SAFETY: each task has its own tokens and heads.
-                let cells = unsafe { out.cells(token * self.heads + head, 0..dim) };
-                round_slice(self.tier, values, cells);
-                if let Some(logsumexp) = logsumexp {
-                    // SAFETY: as above.
-                    let cell = unsafe { logsumexp.cells(token * self.heads + head, 0..1) };
-                    cell[0] = running.max[lane] + running.sum[lane].ln();
-                }
-            }
-        }));
+        scratch::with(elements, |mut space: &mut [E]| {
+            scratch::with(
+                TILE * width + 2 * dim * width + 4 * TILE,
+                |mut floats: &mut [f32]| {
+                    let rows = carve(&mut space, count * dim);
+                    let panel = carve(&mut space, width * dim);
+                    let values = carve(&mut space, TILE * dim);
+                    let weights = carve(&mut space, TILE * width);
+                    let scores = carve(&mut floats, TILE * width);
+                    let sums = carve(&mut floats, dim * width);
+                    let turned = carve(&mut floats, dim * width);
+                    self.copy_rows(self.q, sequence, kv_head, block, rows);
+                    self.pack_transposed(rows, count, width, panel);
+                    let mut running = Running {
+                        max: [f32::NEG_INFINITY; TILE],
+                        sum: [0.0; TILE],
+                        shrink: [0.0; TILE],
+                    };
+                    sums.fill(0.0);
+                    for tile in self.tiles(sequence, block) {
+                        self.product_with_tile(self.k, tile, kv_head, (panel, width), scores);
+                        let scores = &mut scores[..tile.len * width];
+                        let mask = self.mask(sequence, block, tile);
+                        scale_and_mask(self.tier, scores, width, self.config.scale, mask.as_ref());
+                        softmax_tile(self.tier, scores, width, &mut running);
+                        pack_scores(self.tier, scores, tile.len, width, weights);
+                        shrink_rows(self.tier, sums, width, &running.shrink);
+                        let stride = self.kv_heads * dim;
+                        let from = &self.v[tile.row * stride + kv_head * dim..];
+                        transpose_rows(self.tier, from, stride, (tile.len, dim), values, TILE);
+                        let groups = tile.len.div_ceil(E::GROUP);
+                        let product = SmallProduct {
+                            rows: dim,
+                            groups,
+                            a: values,
+                            a_stride: TILE,
+                        };
+                        product.run(self.kernel, weights, width, sums, true);
+                    }
+                    divide_rows(self.tier, sums, width, &running.sum);
+                    transpose_floats(self.tier, (dim, count), sums, width, turned, dim);
+                    for (lane, (row, values)) in
+                        block.clone().zip(turned.chunks_exact(dim)).enumerate()
+                    {
+                        let (token, head) = self.token_and_head(sequence, kv_head, row);
+                        // SAFETY: each task has its own tokens and heads.
+                        let cells = unsafe { out.cells(token * self.heads + head, 0..dim) };
+                        round_slice(self.tier, values, cells);
+                        if let Some(logsumexp) = logsumexp {
+                            // SAFETY: as above.
+                            let cell = unsafe { logsumexp.cells(token * self.heads + head, 0..1) };
+                            cell[0] = running.max[lane] + running.sum[lane].ln();
+                        }
+                    }
+                },
+            )
+        });
     }
 }
 

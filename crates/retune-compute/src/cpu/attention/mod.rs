@@ -45,7 +45,9 @@ struct Problem<'a, E> {
 
 impl<'a, E: Factor> Problem<'a, E> {
     fn new(tier: Tier, qkv: Qkv<'a>, config: &AttentionConfig) -> Self {
-        let &[_, heads, dim] = qkv.q.shape() else { unreachable!("checked: [T, H, D]") };
+        let &[_, heads, dim] = qkv.q.shape() else {
+            unreachable!("checked: [T, H, D]")
+        };
         let kv_heads = qkv.k.shape()[qkv.k.shape().len() - 2];
         Self {
             tier,
@@ -64,12 +66,17 @@ impl<'a, E: Factor> Problem<'a, E> {
     /// The blocks of a sequence's query rows.
     fn blocks(&self, sequence: &Sequence) -> impl Iterator<Item = Range<usize>> + use<E> {
         let rows = sequence.queries.len() * self.group;
-        (0..rows).step_by(TILE).map(move |start| start..(start + TILE).min(rows))
+        (0..rows)
+            .step_by(TILE)
+            .map(move |start| start..(start + TILE).min(rows))
     }
 
     /// Token (counted from the start of the tensor) and head of a query row.
     fn token_and_head(&self, sequence: &Sequence, kv_head: usize, row: usize) -> (usize, usize) {
-        (sequence.queries.start + row / self.group, kv_head * self.group + row % self.group)
+        (
+            sequence.queries.start + row / self.group,
+            kv_head * self.group + row % self.group,
+        )
     }
 
     /// Copies a block of query rows out of a `[T, H, D]` tensor.
@@ -98,8 +105,12 @@ impl<'a, E: Factor> Problem<'a, E> {
         sequence: &'s Sequence,
         block: &Range<usize>,
     ) -> impl Iterator<Item = KeySpan> + use<'s, E> {
-        let first = self.config.visible(sequence.position + block.start / self.group);
-        let last = self.config.visible(sequence.position + (block.end - 1) / self.group);
+        let first = self
+            .config
+            .visible(sequence.position + block.start / self.group);
+        let last = self
+            .config
+            .visible(sequence.position + (block.end - 1) / self.group);
         sequence
             .keys
             .iter()
@@ -110,11 +121,12 @@ impl<'a, E: Factor> Problem<'a, E> {
     /// For each row of the block, the keys of `tile` that it attends to.
     /// `None` if every row attends to all of them.
     fn mask(&self, sequence: &Sequence, block: &Range<usize>, tile: KeySpan) -> Option<Mask> {
-        let mut mask = Mask { first: [0; TILE], end: [tile.len as i32; TILE] };
-        let mut any = false;
-        let inside = |position: usize| {
-            position.saturating_sub(tile.position).min(tile.len) as i32
+        let mut mask = Mask {
+            first: [0; TILE],
+            end: [tile.len as i32; TILE],
         };
+        let mut any = false;
+        let inside = |position: usize| position.saturating_sub(tile.position).min(tile.len) as i32;
         for (lane, row) in block.clone().enumerate() {
             let visible = self.config.visible(sequence.position + row / self.group);
             mask.first[lane] = inside(visible.start);
@@ -136,7 +148,12 @@ impl<'a, E: Factor> Problem<'a, E> {
     ) {
         let stride = self.kv_heads * self.dim;
         let a = &data[tile.row * stride + kv_head * self.dim..];
-        let product = SmallProduct { rows: tile.len, groups: self.dim / E::GROUP, a, a_stride: stride };
+        let product = SmallProduct {
+            rows: tile.len,
+            groups: self.dim / E::GROUP,
+            a,
+            a_stride: stride,
+        };
         product.run(self.kernel, panel, width, scores, false);
     }
 }

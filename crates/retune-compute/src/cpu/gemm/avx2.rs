@@ -85,8 +85,14 @@ unsafe fn store<E, const ROWS: usize>(tile: &Tile<E>, vector: usize, sums: &[[__
         for (half, &sum) in sums.iter().enumerate() {
             // SAFETY: the caller's tile is valid for these writes.
             unsafe {
-                let c = tile.c.add(row * tile.c_stride + vector * VECTOR + half * HALF);
-                let sum = if tile.add { _mm256_add_ps(_mm256_loadu_ps(c), sum) } else { sum };
+                let c = tile
+                    .c
+                    .add(row * tile.c_stride + vector * VECTOR + half * HALF);
+                let sum = if tile.add {
+                    _mm256_add_ps(_mm256_loadu_ps(c), sum)
+                } else {
+                    sum
+                };
                 _mm256_storeu_ps(c, sum);
             }
         }

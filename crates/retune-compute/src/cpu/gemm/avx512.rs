@@ -134,7 +134,11 @@ unsafe fn store<E, const ROWS: usize, const VECTORS: usize>(
             // SAFETY: the caller's tile is valid for these writes.
             unsafe {
                 let c = tile.c.add(row * tile.c_stride + vector * VECTOR);
-                let sum = if tile.add { _mm512_add_ps(_mm512_loadu_ps(c), sum) } else { sum };
+                let sum = if tile.add {
+                    _mm512_add_ps(_mm512_loadu_ps(c), sum)
+                } else {
+                    sum
+                };
                 _mm512_storeu_ps(c, sum);
             }
         }

@@ -78,7 +78,12 @@ pub(super) fn pack(cpu: &Cpu, weight: &Tensor, packing: Packing) -> Result<Packe
 }
 
 /// The second factor as a `[k, n]` matrix, in the best form there is.
-fn matrix_of<'a, E: Factor>(weight: Weight<'a>, transposed: bool, k: usize, n: usize) -> Matrix<'a, E> {
+fn matrix_of<'a, E: Factor>(
+    weight: Weight<'a>,
+    transposed: bool,
+    k: usize,
+    n: usize,
+) -> Matrix<'a, E> {
     let source = match weight {
         Weight::Trained(tensor) if transposed => Source::Columns(tensor.as_slice()),
         Weight::Trained(tensor) => Source::Rows(tensor.as_slice()),
@@ -92,9 +97,18 @@ fn frozen_source<E: Factor>(weight: &FrozenWeight, transposed: bool) -> Source<'
     let packed = weight.packed();
     let forward_len = packed_len::<E>(input, out);
     let backward_len = packed_len::<E>(out, input);
-    let rows = packed.rows.as_ref().map(|s| s.host().slice::<E>(out * input));
-    let forward = packed.forward.as_ref().map(|s| s.host().slice::<E>(forward_len));
-    let backward = packed.backward.as_ref().map(|s| s.host().slice::<E>(backward_len));
+    let rows = packed
+        .rows
+        .as_ref()
+        .map(|s| s.host().slice::<E>(out * input));
+    let forward = packed
+        .forward
+        .as_ref()
+        .map(|s| s.host().slice::<E>(forward_len));
+    let backward = packed
+        .backward
+        .as_ref()
+        .map(|s| s.host().slice::<E>(backward_len));
     match (transposed, rows, forward, backward) {
         (true, _, Some(panels), _) | (false, _, _, Some(panels)) => Source::Panels(panels),
         (false, _, Some(panels), None) => Source::PanelsOfTransposed(panels),
@@ -145,14 +159,22 @@ struct Left<'a, E> {
 }
 
 fn run<E: Factor, O: Element>(cpu: &Cpu, product: &Product<'_>, out: &mut Tensor) -> Result<()> {
-    let &Product { m, k, n, ref epilogue, .. } = product;
+    let &Product {
+        m,
+        k,
+        n,
+        ref epilogue,
+        ..
+    } = product;
     let b = matrix_of::<E>(product.b.weight, product.b.transposed, k, n);
     let mut a_copy = None;
     let a = left(cpu, product.a, product.a_transposed, (m, k), &mut a_copy)?;
     let mut u_copy = None;
     let low_rank = match &epilogue.low_rank {
         None => None,
-        Some(LowRank { u, b, transposed, .. }) => {
+        Some(LowRank {
+            u, b, transposed, ..
+        }) => {
             let rank = u.rows_by_width().1;
             let u = left(cpu, u, false, (m, rank), &mut u_copy)?;
             let b = matrix_of::<E>(Weight::Trained(b), *transposed, rank, n);
@@ -206,8 +228,15 @@ impl<E: Factor, O: Element> Task<'_, E, O> {
     /// Computes one panel's columns of the rows in `range`.
     fn run(&self, panel: usize, range: Range<usize>) {
         let (columns, width) = panel_width(panel, self.b.n);
-        let rank = self.low_rank.as_ref().map_or(0, |(_, b)| b.k.next_multiple_of(E::GROUP));
-        let piece_len = if self.b.is_packed() { 0 } else { K_BLOCK.min(self.b.k + 1) * width };
+        let rank = self
+            .low_rank
+            .as_ref()
+            .map_or(0, |(_, b)| b.k.next_multiple_of(E::GROUP));
+        let piece_len = if self.b.is_packed() {
+            0
+        } else {
+            K_BLOCK.min(self.b.k + 1) * width
+        };
         let rows = range.len();
         // Tiles of nearly equal height use the registers better than full ones
         // with a small rest.
@@ -230,8 +259,15 @@ impl<E: Factor, O: Element> Task<'_, E, O> {
                         let first = range.start + row;
                         let sums = &mut sums[row * width..(row + height) * width];
                         // The next piece lies behind this one.
-                        let next = piece.as_ptr_range().end.wrapping_add(tile * piece.len() / 4);
-                        let ahead = if tile < 4 && tiles > 1 { next } else { std::ptr::null() };
+                        let next = piece
+                            .as_ptr_range()
+                            .end
+                            .wrapping_add(tile * piece.len() / 4);
+                        let ahead = if tile < 4 && tiles > 1 {
+                            next
+                        } else {
+                            std::ptr::null()
+                        };
                         self.tile(&self.a, (first, height), (k0, k1), piece, sums, ahead);
                         if block + 1 < blocks {
                             continue;
@@ -243,7 +279,15 @@ impl<E: Factor, O: Element> Task<'_, E, O> {
                         }
                         let start = panel * PANEL;
                         let place = (first, height, start, columns);
-                        finish_rows(self.tier, &self.finish, sums, extra, width, &self.out, place);
+                        finish_rows(
+                            self.tier,
+                            &self.finish,
+                            sums,
+                            extra,
+                            width,
+                            &self.out,
+                            place,
+                        );
                     }
                 }
             });
@@ -262,7 +306,14 @@ impl<E: Factor, O: Element> Task<'_, E, O> {
         let rank = piece.len() / width;
         for k0 in (0..rank).step_by(K_BLOCK) {
             let k1 = (k0 + K_BLOCK).min(rank);
-            self.tile(u, rows, (k0, k1), &piece[k0 * width..k1 * width], sums, std::ptr::null());
+            self.tile(
+                u,
+                rows,
+                (k0, k1),
+                &piece[k0 * width..k1 * width],
+                sums,
+                std::ptr::null(),
+            );
         }
     }
 
@@ -323,12 +374,18 @@ fn left<'a, E: Factor>(
             transpose_rows(cpu.tier, from, m, (k, range.len()), part, stride);
         });
     } else {
-        for (target, row) in rows.chunks_exact_mut(stride).zip(data.chunks_exact(k.max(1))) {
+        for (target, row) in rows
+            .chunks_exact_mut(stride)
+            .zip(data.chunks_exact(k.max(1)))
+        {
             target[..k].copy_from_slice(row);
             target[k..].fill(E::default());
         }
     }
-    Ok(Left { data: storage.host().slice(m * stride), stride })
+    Ok(Left {
+        data: storage.host().slice(m * stride),
+        stride,
+    })
 }
 
 /// What happens to a row of sums before it is stored.

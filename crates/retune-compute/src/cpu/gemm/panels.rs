@@ -85,11 +85,17 @@ impl<E: Factor> Matrix<'_, E> {
                 let data = &data[first * self.k + k0..];
                 pack_columns(tier, data, self.k, (k1 - k0, columns), width, space);
             }
-            Source::PanelsOfTransposed(packed) => scratch::with((k1 - k0) * PANEL, |rows: &mut [E]| {
-                let transposed = Matrix { source: Source::Panels(packed), k: self.n, n: self.k };
-                transposed.unpack_columns(tier, (k0, k1), (first, first + columns), rows);
-                pack_rows(tier, rows, PANEL, (k1 - k0, columns), width, space);
-            }),
+            Source::PanelsOfTransposed(packed) => {
+                scratch::with((k1 - k0) * PANEL, |rows: &mut [E]| {
+                    let transposed = Matrix {
+                        source: Source::Panels(packed),
+                        k: self.n,
+                        n: self.k,
+                    };
+                    transposed.unpack_columns(tier, (k0, k1), (first, first + columns), rows);
+                    pack_rows(tier, rows, PANEL, (k1 - k0, columns), width, space);
+                })
+            }
         }
         space
     }
@@ -161,7 +167,11 @@ pub(in crate::cpu) fn pack_rows<E: Factor>(
             target[columns..].fill(zero);
         } else {
             let even = row(2 * group);
-            let odd = if 2 * group + 1 < depth { row(2 * group + 1) } else { &[] };
+            let odd = if 2 * group + 1 < depth {
+                row(2 * group + 1)
+            } else {
+                &[]
+            };
             pair_rows(tier, even, odd, target);
         }
     }
@@ -194,7 +204,14 @@ pub(in crate::cpu) fn transpose_rows<E: Factor>(
         // has room, as checked above.
         unsafe {
             let (from, to) = (pairs.as_ptr().cast(), target.as_mut_ptr().cast());
-            transpose_words(tier, (groups, columns), from, columns, to, to_stride / E::GROUP);
+            transpose_words(
+                tier,
+                (groups, columns),
+                from,
+                columns,
+                to,
+                to_stride / E::GROUP,
+            );
         }
     });
 }
@@ -230,7 +247,11 @@ pub(in crate::cpu) fn pack_columns<E: Factor>(
 ) {
     let group = E::GROUP;
     // Groups can be moved as words where every column starts on a whole one.
-    let words = if stride.is_multiple_of(group) { depth / group } else { 0 };
+    let words = if stride.is_multiple_of(group) {
+        depth / group
+    } else {
+        0
+    };
     if words > 0 && columns > 0 {
         assert!((columns - 1) * stride + words * group <= data.len());
         assert!(words * width * group <= target.len());

@@ -25,7 +25,10 @@ unsafe fn f32_rows<const ROWS: usize, const VECTORS: usize>(tile: &Tile<f32>) {
         for k in 0..tile.groups {
             // SAFETY: the caller's tile is valid for these reads.
             let b = unsafe {
-                &*tile.panel.add((k * VECTORS + vector) * VECTOR).cast::<[f32; VECTOR]>()
+                &*tile
+                    .panel
+                    .add((k * VECTORS + vector) * VECTOR)
+                    .cast::<[f32; VECTOR]>()
             };
             for (row, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: as above.
@@ -46,12 +49,18 @@ unsafe fn bf16_rows<const ROWS: usize, const VECTORS: usize>(tile: &Tile<bf16>) 
         for group in 0..tile.groups {
             // SAFETY: the caller's tile is valid for these reads.
             let b = unsafe {
-                &*tile.panel.add((group * VECTORS + vector) * 2 * VECTOR).cast::<[[bf16; 2]; VECTOR]>()
+                &*tile
+                    .panel
+                    .add((group * VECTORS + vector) * 2 * VECTOR)
+                    .cast::<[[bf16; 2]; VECTOR]>()
             };
             for (row, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: as above; the alignment of `bf16` is all that is asked.
                 let [even, odd] = unsafe {
-                    *tile.a.add(row * tile.a_stride + 2 * group).cast::<[bf16; 2]>()
+                    *tile
+                        .a
+                        .add(row * tile.a_stride + 2 * group)
+                        .cast::<[bf16; 2]>()
                 };
                 for (sum, b) in sums.iter_mut().zip(b) {
                     // A product of two bf16 is exact in f32, so this equals a
@@ -73,7 +82,10 @@ unsafe fn store<E, const ROWS: usize>(tile: &Tile<E>, vector: usize, sums: &[[f3
         // SAFETY: the caller's tile is valid for these writes, and nothing
         // else touches them.
         let c = unsafe {
-            &mut *tile.c.add(row * tile.c_stride + vector * VECTOR).cast::<[f32; VECTOR]>()
+            &mut *tile
+                .c
+                .add(row * tile.c_stride + vector * VECTOR)
+                .cast::<[f32; VECTOR]>()
         };
         for (c, sum) in c.iter_mut().zip(sums) {
             *c = if tile.add { *c + sum } else { *sum };

@@ -11,7 +11,7 @@ use crate::tensor::with_element;
 
 // tanh GELU is 0.5·x·(1 + tanh(u)) with u = √(2/π)·(x + 0.044715·x³), and
 // 0.5·(1 + tanh(u)) = sigmoid(2u).
-const TWO_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+const TWO_SQRT_2_OVER_PI: f32 = 1.595_769;
 const CUBIC: f32 = 0.044_715;
 
 pub(super) fn swiglu_forward(cpu: &Cpu, gate: &Tensor, up: &Tensor, y: &mut Tensor) {

@@ -1,5 +1,10 @@
 //! Kernels for AVX-512, with and without AVX512-BF16.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "rows, vectors and registers are counted alike, as on paper"
+)]
+
 use std::arch::x86_64::*;
 
 use half::bf16;
@@ -116,8 +121,11 @@ unsafe fn bf16_widening_rows<const ROWS: usize, const VECTORS: usize>(tile: &Til
 fn prefetch<E>(tile: &Tile<E>, group: usize) {
     if !tile.prefetch.is_null() {
         let line = tile.prefetch.cast::<i8>().wrapping_add(group * 64);
+        #[allow(unused_unsafe, reason = "newer compilers take it for safe")]
         // SAFETY: a hint without effect on memory.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line) };
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(line)
+        };
     }
 }
 

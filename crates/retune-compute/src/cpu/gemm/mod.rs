@@ -127,10 +127,11 @@ pub(super) fn read_row(weight: &FrozenWeight, id: usize, row: &mut [f32]) {
                 let panel = id / PANEL;
                 let (_, width) = panel_width(panel, weight.out_features());
                 let cells = &panels[panel * PANEL * k..];
-                for (index, value) in row.iter_mut().enumerate() {
-                    let (group, within) = (index / E::GROUP, index % E::GROUP);
-                    let cell = (group * width + id % PANEL) * E::GROUP + within;
-                    *value = cells[cell].to_f32();
+                for (group, values) in row.chunks_mut(E::GROUP).enumerate() {
+                    let cell = (group * width + id % PANEL) * E::GROUP;
+                    for (value, stored) in values.iter_mut().zip(&cells[cell..]) {
+                        *value = stored.to_f32();
+                    }
                 }
             }
             Source::Columns(rows) => {

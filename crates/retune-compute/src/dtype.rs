@@ -71,9 +71,10 @@ impl Element for bf16 {
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
         let bits = value.to_bits();
-        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-        let quiet_nan = (bits >> 16) | 0x40;
-        Self::from_bits(if value.is_nan() { quiet_nan } else { rounded } as u16)
+        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+        let quiet_nan = bits | 0x0040_0000;
+        let kept = if value.is_nan() { quiet_nan } else { rounded };
+        Self::from_bits((kept >> 16) as u16)
     }
 }
 

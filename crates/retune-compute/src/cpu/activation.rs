@@ -2,24 +2,18 @@
 
 use super::Cpu;
 use super::math::{normal, sigmoid};
-use super::simd::for_each_tier;
 use super::split::{RowsMut, rows_per_task};
+use super::vector::{Formula, Vector, map};
 use crate::Tensor;
-use crate::dtype::Element;
 use crate::ops::GeluKind;
 use crate::tensor::with_element;
-
-// tanh GELU is 0.5·x·(1 + tanh(u)) with u = √(2/π)·(x + 0.044715·x³), and
-// 0.5·(1 + tanh(u)) = sigmoid(2u).
-const TWO_SQRT_2_OVER_PI: f32 = 1.595_769;
-const CUBIC: f32 = 0.044_715;
 
 pub(super) fn swiglu_forward(cpu: &Cpu, gate: &Tensor, up: &Tensor, y: &mut Tensor) {
     with_element!(gate.dtype(), X => with_element!(y.dtype(), Y => {
         let (gate, up) = (gate.as_slice::<X>(), up.as_slice::<X>());
         let y = RowsMut::new(y.as_mut_slice::<Y>(), 1);
         cpu.pool.for_rows(gate.len(), rows_per_task(1), y, |range, y| {
-            swiglu_forward_slice(cpu.tier, &gate[range.clone()], &up[range], y);
+            map(cpu.tier, SwiGlu, &gate[range.clone()], [&up[range]], [y]);
         });
     }));
 }
@@ -41,7 +35,7 @@ pub(super) fn swiglu_backward(
         );
         cpu.pool.for_rows(gate.len(), rows_per_task(1), outputs, |range, (d_gate, d_up)| {
             let (gate, up) = (&gate[range.clone()], &up[range.clone()]);
-            swiglu_backward_slice(cpu.tier, &d_y[range], gate, up, d_gate, d_up);
+            map(cpu.tier, SwiGluBackward, &d_y[range], [gate, up], [d_gate, d_up]);
         });
     })));
 }
@@ -51,8 +45,8 @@ pub(super) fn gelu_forward(cpu: &Cpu, x: &Tensor, kind: GeluKind, y: &mut Tensor
         let x = x.as_slice::<X>();
         let y = RowsMut::new(y.as_mut_slice::<Y>(), 1);
         cpu.pool.for_rows(x.len(), rows_per_task(1), y, |range, y| match kind {
-            GeluKind::Exact => gelu_exact_forward(cpu.tier, &x[range], y),
-            GeluKind::Tanh => gelu_tanh_forward(cpu.tier, &x[range], y),
+            GeluKind::Exact => map::<X, X, _, _, _>(cpu.tier, GeluExact, &x[range], [], [y]),
+            GeluKind::Tanh => map::<X, X, _, _, _>(cpu.tier, GeluTanh, &x[range], [], [y]),
         });
     }));
 }
@@ -64,64 +58,93 @@ pub(super) fn gelu_backward(cpu: &Cpu, d_y: &Tensor, x: &Tensor, kind: GeluKind,
         cpu.pool.for_rows(x.len(), rows_per_task(1), d_x, |range, d_x| {
             let (d_y, x) = (&d_y[range.clone()], &x[range]);
             match kind {
-                GeluKind::Exact => gelu_exact_backward(cpu.tier, d_y, x, d_x),
-                GeluKind::Tanh => gelu_tanh_backward(cpu.tier, d_y, x, d_x),
+                GeluKind::Exact => map(cpu.tier, GeluExactBackward, d_y, [x], [d_x]),
+                GeluKind::Tanh => map(cpu.tier, GeluTanhBackward, d_y, [x], [d_x]),
             }
         });
     })));
 }
 
-for_each_tier! {
-    fn swiglu_forward_slice<X: Element, Y: Element>(gate: &[X], up: &[X], y: &mut [Y]) {
-        for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
-            let gate = gate.to_f32();
-            *y = Y::from_f32(gate * sigmoid::<FUSED>(gate) * up.to_f32());
-        }
-    }
+/// `silu(gate) · up`.
+#[derive(Clone, Copy)]
+struct SwiGlu;
 
-    fn swiglu_backward_slice<G: Element, X: Element, D: Element>(
-        d_y: &[G], gate: &[X], up: &[X], d_gate: &mut [D], d_up: &mut [D],
-    ) {
-        let inputs = d_y.iter().zip(gate).zip(up);
-        for ((d_gate, d_up), ((d_y, gate), up)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-            let (d_y, gate, up) = (d_y.to_f32(), gate.to_f32(), up.to_f32());
-            let s = sigmoid::<FUSED>(gate);
-            let silu = gate * s;
-            *d_up = D::from_f32(d_y * silu);
-            *d_gate = D::from_f32(d_y * up * (s + silu * (1.0 - s)));
-        }
+impl Formula<1, 1> for SwiGlu {
+    #[inline(always)]
+    fn apply<V: Vector>(self, gate: V, [up]: [V; 1]) -> [V; 1] {
+        [gate * sigmoid(gate) * up]
     }
+}
 
-    fn gelu_exact_forward<X: Element, Y: Element>(x: &[X], y: &mut [Y]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            let x = x.to_f32();
-            *y = Y::from_f32(x * normal::<FUSED>(x).0);
-        }
+/// `d_y`, `gate`, `up` to `d_gate`, `d_up`.
+#[derive(Clone, Copy)]
+struct SwiGluBackward;
+
+impl Formula<2, 2> for SwiGluBackward {
+    #[inline(always)]
+    fn apply<V: Vector>(self, d_y: V, [gate, up]: [V; 2]) -> [V; 2] {
+        let s = sigmoid(gate);
+        let silu = gate * s;
+        let slope = s + silu * (V::splat(1.0) - s);
+        [d_y * up * slope, d_y * silu]
     }
+}
 
-    fn gelu_exact_backward<G: Element, X: Element, D: Element>(d_y: &[G], x: &[X], d_x: &mut [D]) {
-        for ((d_x, d_y), x) in d_x.iter_mut().zip(d_y).zip(x) {
-            let x = x.to_f32();
-            let (cdf, density) = normal::<FUSED>(x);
-            *d_x = D::from_f32(d_y.to_f32() * (cdf + x * density));
-        }
+#[derive(Clone, Copy)]
+struct GeluExact;
+
+impl Formula<0, 1> for GeluExact {
+    #[inline(always)]
+    fn apply<V: Vector>(self, x: V, []: [V; 0]) -> [V; 1] {
+        [x * normal(x).0]
     }
+}
 
-    fn gelu_tanh_forward<X: Element, Y: Element>(x: &[X], y: &mut [Y]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            let x = x.to_f32();
-            let s = sigmoid::<FUSED>(TWO_SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
-            *y = Y::from_f32(x * s);
-        }
+/// `d_y`, `x` to `d_x`.
+#[derive(Clone, Copy)]
+struct GeluExactBackward;
+
+impl Formula<1, 1> for GeluExactBackward {
+    #[inline(always)]
+    fn apply<V: Vector>(self, d_y: V, [x]: [V; 1]) -> [V; 1] {
+        let (cdf, density) = normal(x);
+        [d_y * (cdf + x * density)]
     }
+}
 
-    fn gelu_tanh_backward<G: Element, X: Element, D: Element>(d_y: &[G], x: &[X], d_x: &mut [D]) {
-        for ((d_x, d_y), x) in d_x.iter_mut().zip(d_y).zip(x) {
-            let x = x.to_f32();
-            let s = sigmoid::<FUSED>(TWO_SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
-            let inner = TWO_SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
-            let slope = s + x * (s * (1.0 - s)) * inner;
-            *d_x = D::from_f32(d_y.to_f32() * slope);
-        }
+/// `0.5·x·(1 + tanh(u))` with `u = √(2/π)·(x + 0.044715·x³)`, by way of
+/// `0.5·(1 + tanh(u)) = sigmoid(2u)`.
+#[derive(Clone, Copy)]
+struct GeluTanh;
+
+const TWO_SQRT_2_OVER_PI: f32 = 1.595_769;
+const CUBIC: f32 = 0.044_715;
+
+impl GeluTanh {
+    /// `sigmoid(2u)`.
+    #[inline(always)]
+    fn gate<V: Vector>(x: V) -> V {
+        sigmoid(V::splat(TWO_SQRT_2_OVER_PI) * (x + V::splat(CUBIC) * x * x * x))
+    }
+}
+
+impl Formula<0, 1> for GeluTanh {
+    #[inline(always)]
+    fn apply<V: Vector>(self, x: V, []: [V; 0]) -> [V; 1] {
+        [x * Self::gate(x)]
+    }
+}
+
+/// `d_y`, `x` to `d_x`.
+#[derive(Clone, Copy)]
+struct GeluTanhBackward;
+
+impl Formula<1, 1> for GeluTanhBackward {
+    #[inline(always)]
+    fn apply<V: Vector>(self, d_y: V, [x]: [V; 1]) -> [V; 1] {
+        let one = V::splat(1.0);
+        let s = GeluTanh::gate(x);
+        let d_inner = V::splat(TWO_SQRT_2_OVER_PI) * (one + V::splat(3.0 * CUBIC) * x * x);
+        [d_y * (s + x * (s * (one - s)) * d_inner)]
     }
 }

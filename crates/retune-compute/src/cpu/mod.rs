@@ -2,7 +2,8 @@
 //!
 //! One file per family; `gemm/` holds the matrix products. What is plain Rust
 //! is compiled for each instruction set by `simd::for_each_tier!` and gives
-//! the same bits on all of them; only the kernels of `gemm/` use intrinsics.
+//! the same bits on all that have fused multiply-adds; the kernels of `gemm/`
+//! and the registers of `vector` use intrinsics.
 //! `pool` and `split` share out work so that the bytes of a result do not
 //! depend on the number of threads.
 
@@ -21,6 +22,7 @@ mod rows;
 mod scratch;
 mod simd;
 mod split;
+mod vector;
 
 use std::sync::Arc;
 

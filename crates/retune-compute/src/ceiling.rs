@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::cpu::ThreadPool;
-use crate::host::HostMemory;
+use crate::host::{HostBuffer, HostMemory};
 use crate::{Device, Tier};
 
 /// The measured limits of a CPU with a number of threads.
@@ -59,15 +59,43 @@ pub fn measure(threads: Option<usize>, time: Duration) -> Ceilings {
         threads,
         f32_gflops: flops(f32_loop),
         bf16_gflops: (tier == Tier::Avx512Bf16).then(|| flops(bf16_loop)),
-        read_gb_per_s: read_rate(&pool, time),
+        read_gb_per_s: MemoryReader::new(Some(threads)).map_or(0.0, |reader| reader.gb_per_s(time)),
     }
 }
 
-/// Billions of bytes a second that `threads` threads together read from
-/// memory: the best of rounds of about `time` in all.
-pub fn read_gb_per_s(threads: Option<usize>, time: Duration) -> f64 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    read_rate(&ThreadPool::new(threads.unwrap_or(cores).max(1)), time)
+/// Reads a buffer much larger than the caches, again and again.
+pub struct MemoryReader {
+    pool: ThreadPool,
+    buffer: HostBuffer,
+}
+
+impl MemoryReader {
+    /// A reader with `threads` threads (default: one per core); `None` if the
+    /// machine has not 128 MiB to spare for each.
+    pub fn new(threads: Option<usize>) -> Option<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = ThreadPool::new(threads.unwrap_or(cores).max(1));
+        let len = pool.threads() * READ_BYTES;
+        // The memory that tensors get, huge pages and all.
+        let mut buffer = HostMemory::with_limit(None).allocate(len)?;
+        buffer.bytes_mut(len).fill(1);
+        Some(Self { pool, buffer })
+    }
+
+    /// Billions of bytes a second that all threads together read: the best of
+    /// rounds of about `time` in all.
+    pub fn gb_per_s(&self, time: Duration) -> f64 {
+        let len = self.pool.threads() * READ_BYTES;
+        let words: &[f32] = self.buffer.slice(len / size_of::<f32>());
+        let shares: Vec<&[f32]> = words.chunks(READ_BYTES / size_of::<f32>()).collect();
+        best_of(time, || {
+            let start = Instant::now();
+            self.pool.run(shares.len(), |thread| {
+                black_box(read_all(shares[thread]));
+            });
+            len as f64 / start.elapsed().as_secs_f64() / 1e9
+        })
+    }
 }
 
 /// The ceilings of the CPU that the device `device` runs on, with as many
@@ -93,25 +121,6 @@ fn best_of(time: Duration, mut round: impl FnMut() -> f64) -> f64 {
         best = best.max(round());
     }
     best
-}
-
-fn read_rate(pool: &ThreadPool, time: Duration) -> f64 {
-    let threads = pool.threads();
-    // The memory that tensors get, huge pages and all.
-    let memory = HostMemory::with_limit(None);
-    let Some(mut buffer) = memory.allocate(threads * READ_BYTES) else {
-        return 0.0;
-    };
-    let words: &mut [f32] = buffer.slice_mut(threads * READ_BYTES / size_of::<f32>());
-    words.fill(1.0);
-    let shares: Vec<&[f32]> = words.chunks(READ_BYTES / size_of::<f32>()).collect();
-    best_of(time, || {
-        let start = Instant::now();
-        pool.run(threads, |thread| {
-            black_box(read_all(shares[thread]));
-        });
-        (threads * READ_BYTES) as f64 / start.elapsed().as_secs_f64() / 1e9
-    })
 }
 
 /// Reads every word.

@@ -1,19 +1,17 @@
 //! Products of one to four rows, as in generation: bound by memory.
 
-use std::time::Duration;
-
-use retune_compute::ceiling::{self, Ceilings};
+use retune_compute::ceiling::MemoryReader;
 use retune_compute::ops::{Epilogue, FrozenWeight, Packing, linear_forward};
 use retune_compute::{DType, Device, Tensor};
 
 use crate::products::random;
-use crate::timing::{QWEN, seconds};
+use crate::timing::{QWEN, share_of_reads};
 
 /// Weights in turn take this much memory, so that each call reads it.
 const BYTES: usize = 400 << 20;
 
-pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
-    println!("\nfew rows: GB/s of weights read, of GB/s read by a plain loop just after");
+pub(crate) fn run(device: &Device, reader: &MemoryReader) {
+    println!("\nfew rows: GB/s of weights read, of GB/s read by a plain loop in turn");
     println!("{:<24}{:>24}{:>24}{:>24}", "", "1 row", "2 rows", "4 rows");
     for dtype in [DType::BF16, DType::F32] {
         for (name, out, input) in QWEN {
@@ -27,15 +25,10 @@ pub(crate) fn run(device: &Device, ceilings: &Ceilings) {
             for rows in [1, 2, 4] {
                 let x = random(device, &[rows, input], dtype);
                 let mut y = Tensor::zeros(device, &[rows, out], DType::F32).expect("memory");
-                let time = seconds(|call| {
+                let share = share_of_reads(reader, size, |call| {
                     let weight = &weights[call % count];
                     linear_forward(&x, weight, Epilogue::default(), &mut y).expect("fits");
                 });
-                let rate = size as f64 / time / 1e9;
-                // The rate of memory wanders on machines that others share.
-                let limit =
-                    ceiling::read_gb_per_s(Some(ceilings.threads), Duration::from_millis(100));
-                let share = format!("{rate:.1} of {limit:.1} ({:.0} %)", 100.0 * rate / limit);
                 print!("{share:>24}");
             }
             println!();

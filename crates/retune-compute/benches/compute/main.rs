@@ -16,7 +16,7 @@ mod timing;
 
 use std::time::Duration;
 
-use retune_compute::ceiling::{self, Ceilings};
+use retune_compute::ceiling::{self, Ceilings, MemoryReader};
 use retune_compute::{CpuOptions, DType, Device};
 
 fn main() {
@@ -34,18 +34,19 @@ fn main() {
     })
     .expect("the default tier fits this processor");
     let ceilings = measure(&device, threads);
+    let reader = MemoryReader::new(Some(ceilings.threads)).expect("128 MiB for each thread");
     if wanted("products") {
         products::run(&device, &ceilings, DType::BF16);
     }
     if wanted("few-rows") {
-        few_rows::run(&device, &ceilings);
+        few_rows::run(&device, &reader);
     }
     if wanted("f32") {
         products::run(&device, &ceilings, DType::F32);
         products::against_gemm(&device, &ceilings);
     }
     if wanted("memory") {
-        memory::run(&device, &ceilings);
+        memory::run(&device, &reader);
     }
     if wanted("attention") {
         attention::run(&device, &ceilings);

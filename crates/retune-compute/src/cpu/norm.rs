@@ -1,18 +1,23 @@
 //! RMS norm and layer norm, a row at a time.
 //!
-//! Gradients of parameters are sums over rows. They are computed by columns, a
-//! task for each block of columns, so that every sum runs over the rows in
-//! order on whatever thread.
+//! Gradients of parameters are sums over rows: first over the rows of a block,
+//! while they are in the cache, then over the blocks in order, so that the sums
+//! do not depend on the number of threads.
+
+use std::ops::Range;
 
 use super::Cpu;
+use super::scratch;
 use super::simd::{for_each_tier, sum_of, sum_of_pairs, sum_of_triples};
-use super::split::{RowsMut, rows_per_task};
+use super::split::{Chunks, RowsMut, rows_per_task};
 use crate::Tensor;
 use crate::backend::NormBackward;
 use crate::dtype::Element;
 use crate::tensor::with_element;
 
-/// Columns of a task that sums over rows.
+/// Rows of a task of a backward pass.
+const ROW_BLOCK: usize = 32;
+/// Columns of a task that sums over blocks of rows.
 const COLUMNS: usize = 256;
 
 pub(super) fn rms_forward(
@@ -68,21 +73,19 @@ pub(super) fn rms_backward(cpu: &Cpu, args: NormBackward<'_>) {
     let rstd = rstd.as_slice::<f32>();
     with_element!(d_y.dtype(), G => with_element!(x.dtype(), X => {
         let (d_y, x) = (d_y.as_slice::<G>(), x.as_slice::<X>());
-        let d_x = RowsMut::new(d_x.as_mut_slice::<f32>(), width);
-        cpu.pool.for_rows(rstd.len(), rows_per_task(width), d_x, |rows, d_x| {
+        by_row_blocks(cpu, rstd.len(), width, d_x, [d_weight, None], |rows, d_x, [d_weight, _]| {
             let cells = rows.start * width..rows.end * width;
-            rms_backward_rows(cpu.tier, &d_y[cells.clone()], &x[cells], weight, &rstd[rows], d_x);
+            let (d_y, x) = (&d_y[cells.clone()], &x[cells]);
+            rms_backward_rows(cpu.tier, d_y, x, weight, &rstd[rows], d_x, d_weight);
         });
-        if let Some(d_weight) = d_weight {
-            by_columns(cpu, d_weight, |start, sums| {
-                norm_weight_columns(cpu.tier, d_y, x, &[], rstd, width, start, sums);
-            });
-        }
     }));
 }
 
 for_each_tier! {
-    fn rms_backward_rows<G: Element, X: Element>(d_y: &[G], x: &[X], weight: &[f32], rstd: &[f32], d_x: &mut [f32]) {
+    /// `d_weight` is empty where it is not wanted.
+    fn rms_backward_rows<G: Element, X: Element>(
+        d_y: &[G], x: &[X], weight: &[f32], rstd: &[f32], d_x: &mut [f32], d_weight: &mut [f32],
+    ) {
         let width = weight.len();
         for (row, &r) in rstd.iter().enumerate() {
             let cells = row * width..(row + 1) * width;
@@ -93,49 +96,53 @@ for_each_tier! {
             for (((d_x, d_y), x), w) in d_x.iter_mut().zip(d_y).zip(x).zip(weight) {
                 *d_x += r * (d_y.to_f32() * w - along * x.to_f32());
             }
-        }
-    }
-
-    /// `sums[i] += Σ_rows d_y · (x − mean) · rstd` for the columns from `start`
-    /// on; without means, they count as zero.
-    fn norm_weight_columns<G: Element, X: Element>(
-        d_y: &[G], x: &[X], mean: &[f32], rstd: &[f32], width: usize, start: usize, sums: &mut [f32],
-    ) {
-        let mut total = [0.0f32; COLUMNS];
-        let total = &mut total[..sums.len()];
-        for (row, r) in rstd.iter().enumerate() {
-            let cells = row * width + start..row * width + start + total.len();
-            let m = mean.get(row).copied().unwrap_or(0.0);
-            for ((sum, d_y), x) in total.iter_mut().zip(&d_y[cells.clone()]).zip(&x[cells]) {
-                *sum += d_y.to_f32() * ((x.to_f32() - m) * r);
+            for ((sum, d_y), x) in d_weight.iter_mut().zip(d_y).zip(x) {
+                *sum += d_y.to_f32() * (x.to_f32() * r);
             }
-        }
-        for (sum, total) in sums.iter_mut().zip(&*total) {
-            *sum += total;
-        }
-    }
-
-    /// `sums[i] += Σ_rows d_y` for the columns from `start` on.
-    fn norm_bias_columns<G: Element>(d_y: &[G], width: usize, start: usize, sums: &mut [f32]) {
-        let mut total = [0.0f32; COLUMNS];
-        let total = &mut total[..sums.len()];
-        for row in d_y.chunks_exact(width) {
-            for (sum, d_y) in total.iter_mut().zip(&row[start..]) {
-                *sum += d_y.to_f32();
-            }
-        }
-        for (sum, total) in sums.iter_mut().zip(&*total) {
-            *sum += total;
         }
     }
 }
 
-/// Calls `body(start, sums)` for blocks of columns of a parameter's gradient.
-fn by_columns(cpu: &Cpu, gradient: &mut Tensor, body: impl Fn(usize, &mut [f32]) + Sync) {
-    let width = gradient.len();
-    let sums = RowsMut::new(gradient.as_mut_slice::<f32>(), 1);
-    cpu.pool.for_rows(width, COLUMNS, sums, |columns, sums| {
-        body(columns.start, sums)
+/// Calls `body(rows, d_x, sums)` for blocks of rows, where `sums` are zeros to
+/// add the block's part of each parameter's gradient to, or empty for a
+/// parameter that has none.
+fn by_row_blocks(
+    cpu: &Cpu,
+    rows: usize,
+    width: usize,
+    d_x: &mut Tensor,
+    gradients: [Option<&mut Tensor>; 2],
+    body: impl Fn(Range<usize>, &mut [f32], [&mut [f32]; 2]) + Sync,
+) {
+    let widths = gradients
+        .each_ref()
+        .map(|g| if g.is_some() { width } else { 0 });
+    let part = widths[0] + widths[1];
+    scratch::with(rows.div_ceil(ROW_BLOCK) * part, |sums: &mut [f32]| {
+        let parts = Chunks::new(sums, part);
+        let d_x = RowsMut::new(d_x.as_mut_slice::<f32>(), width);
+        cpu.pool.for_rows(rows, ROW_BLOCK, d_x, |rows, d_x| {
+            // SAFETY: each task has its own block.
+            let sums = unsafe { parts.chunk(rows.start / ROW_BLOCK) };
+            sums.fill(0.0);
+            body(rows, d_x, sums.split_at_mut(widths[0]).into());
+        });
+        let mut first = 0;
+        for (gradient, width) in gradients.into_iter().zip(widths) {
+            if let Some(gradient) = gradient {
+                let gradient = RowsMut::new(gradient.as_mut_slice::<f32>(), 1);
+                cpu.pool
+                    .for_rows(width, COLUMNS, gradient, |columns, gradient| {
+                        for part in sums.chunks_exact(part) {
+                            let part = &part[first..][columns.clone()];
+                            for (total, sum) in gradient.iter_mut().zip(part) {
+                                *total += sum;
+                            }
+                        }
+                    });
+            }
+            first += width;
+        }
     });
 }
 
@@ -198,27 +205,22 @@ pub(super) fn layer_backward(cpu: &Cpu, args: NormBackward<'_>) {
     let rstd = rstd.as_slice::<f32>();
     with_element!(d_y.dtype(), G => with_element!(x.dtype(), X => {
         let (d_y, x) = (d_y.as_slice::<G>(), x.as_slice::<X>());
-        let d_x = RowsMut::new(d_x.as_mut_slice::<f32>(), width);
-        cpu.pool.for_rows(rstd.len(), rows_per_task(width), d_x, |rows, d_x| {
+        by_row_blocks(cpu, rstd.len(), width, d_x, [d_weight, d_bias], |rows, d_x, gradients| {
             let cells = rows.start * width..rows.end * width;
             let (d_y, x) = (&d_y[cells.clone()], &x[cells]);
-            layer_backward_rows(cpu.tier, d_y, x, weight, &mean[rows.clone()], &rstd[rows], d_x);
+            let (mean, rstd) = (&mean[rows.clone()], &rstd[rows]);
+            layer_backward_rows(cpu.tier, d_y, x, weight, mean, rstd, d_x, gradients);
         });
-        if let Some(d_weight) = d_weight {
-            by_columns(cpu, d_weight, |start, sums| {
-                norm_weight_columns(cpu.tier, d_y, x, mean, rstd, width, start, sums);
-            });
-        }
-        if let Some(d_bias) = d_bias {
-            by_columns(cpu, d_bias, |start, sums| norm_bias_columns(cpu.tier, d_y, width, start, sums));
-        }
     }));
 }
 
 for_each_tier! {
+    /// `d_weight` and `d_bias` are empty where they are not wanted.
     fn layer_backward_rows<G: Element, X: Element>(
         d_y: &[G], x: &[X], weight: &[f32], mean: &[f32], rstd: &[f32], d_x: &mut [f32],
+        gradients: [&mut [f32]; 2],
     ) {
+        let [d_weight, d_bias] = gradients;
         let width = weight.len();
         for (row, (&m, &r)) in mean.iter().zip(rstd).enumerate() {
             let cells = row * width..(row + 1) * width;
@@ -230,6 +232,12 @@ for_each_tier! {
             for (((d_x, d_y), x), w) in d_x.iter_mut().zip(d_y).zip(x).zip(weight) {
                 let normed = (x.to_f32() - m) * r;
                 *d_x += r * (d_y.to_f32() * w - sum - normed * dot);
+            }
+            for ((sum, d_y), x) in d_weight.iter_mut().zip(d_y).zip(x) {
+                *sum += d_y.to_f32() * ((x.to_f32() - m) * r);
+            }
+            for (sum, d_y) in d_bias.iter_mut().zip(d_y) {
+                *sum += d_y.to_f32();
             }
         }
     }

@@ -1,1 +1,34 @@
-fn main() {}
+//! The `retune` program: one file per command in `commands/`.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod outcome;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Fine-tune open language models: one program, on a laptop or one GPU.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 something in the input, 2 a fault of retune.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Env(commands::env::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return outcome::of_arguments(&error),
+    };
+    outcome::of_command(match cli.command {
+        Command::Env(args) => commands::env::run(&args),
+    })
+}

@@ -1,0 +1,105 @@
+//! `retune env`: what this machine is, and what it can do at most.
+
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::builder::RangedU64ValueParser;
+use retune_compute::ceiling::{self, Ceilings};
+use retune_compute::{CpuOptions, Device, Tier};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+/// Show this machine and its measured limits: arithmetic and memory.
+///
+/// The limits are those that retune's speed is measured against. Measuring
+/// them takes about two seconds and 128 MiB of memory for each thread.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Threads to measure with [default: one per core]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    threads: Option<usize>,
+
+    /// Do not measure; show only what the system says
+    #[arg(long)]
+    no_measure: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut out = stdout().lock();
+    for (name, value) in machine(args)? {
+        writeln!(out, "{name:<10} {value}")?;
+    }
+    if args.no_measure {
+        return Ok(());
+    }
+    out.flush()?;
+    let ceilings = ceiling::measure(args.threads, Duration::from_millis(500));
+    for (name, value) in limits(&ceilings) {
+        writeln!(out, "{name:<10} {value}")?;
+    }
+    Ok(())
+}
+
+fn machine(args: &Args) -> Result<Vec<(&'static str, String)>> {
+    let device = Device::cpu_with(&CpuOptions {
+        threads: args.threads,
+        ..CpuOptions::default()
+    })?;
+    let wanted = RefreshKind::nothing()
+        .with_cpu(CpuRefreshKind::nothing())
+        .with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(wanted);
+    let os = System::long_os_version().unwrap_or_else(|| std::env::consts::OS.to_owned());
+    let brand = system.cpus().first().map_or("unknown", |cpu| cpu.brand());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // In a container, its limit.
+    let (total, available) = match system.cgroup_limits() {
+        Some(limits) if limits.total_memory < system.total_memory() => {
+            (limits.total_memory, limits.free_memory)
+        }
+        _ => (system.total_memory(), system.available_memory()),
+    };
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    Ok(vec![
+        ("retune", env!("CARGO_PKG_VERSION").to_owned()),
+        ("system", format!("{os}, {}", System::cpu_arch())),
+        ("processor", format!("{}, {cores} cores", brand.trim())),
+        (
+            "memory",
+            format!(
+                "{:.1} GiB, {:.1} GiB of it available",
+                gib(total),
+                gib(available)
+            ),
+        ),
+        (
+            "device",
+            format!("{} · {}", device.name(), advice(Tier::best())),
+        ),
+    ])
+}
+
+/// What the tier means for the choice of precision.
+fn advice(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Avx512Bf16 => "bf16 is the fast precision here",
+        _ => "no bf16 instructions: bf16 saves memory here, f32 is no slower",
+    }
+}
+
+fn limits(ceilings: &Ceilings) -> Vec<(&'static str, String)> {
+    let threads = match ceilings.threads {
+        1 => "1 thread".to_owned(),
+        n => format!("{n} threads"),
+    };
+    let bf16 = match ceilings.bf16_gflops {
+        Some(gflops) => format!("{gflops:.0} GFLOP/s"),
+        None => "as f32".to_owned(),
+    };
+    vec![
+        ("limits", format!("measured with {threads}")),
+        ("  bf16", bf16),
+        ("  f32", format!("{:.0} GFLOP/s", ceilings.f32_gflops)),
+        ("  reading", format!("{:.1} GB/s", ceilings.read_gb_per_s)),
+    ]
+}

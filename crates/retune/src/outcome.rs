@@ -1,0 +1,48 @@
+//! How a command ends: what is printed, and the exit code.
+
+use std::process::ExitCode;
+
+/// The user's input: arguments, files, values.
+const INPUT: u8 = 1;
+/// Something that retune should have done better.
+const OURS: u8 = 2;
+
+/// Help and version are a success; anything else is a fault in the arguments,
+/// which clap explains.
+pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
+    // If even the terminal is gone, the code still tells.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(INPUT)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(code(&error))
+        }
+    }
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<retune_compute::Error>() {
+        Some(
+            retune_compute::Error::TierUnavailable { .. }
+            | retune_compute::Error::OutOfMemory { .. },
+        ) => INPUT,
+        _ => OURS,
+    }
+}
+
+/// Whether the reader of our output has gone, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,76 @@
+//! `retune` and `retune env`: exit codes, stdout and stderr.
+
+use assert_cmd::Command;
+
+fn retune(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("retune").expect("the program is built with its tests");
+    command.args(arguments);
+    command
+}
+
+/// Exit code, stdout and stderr as one text.
+fn outcome(arguments: &[&str]) -> String {
+    let output = retune(arguments).output().expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("retune.exe", "retune");
+    format!(
+        "exit {}\n--- stdout\n{}--- stderr\n{}",
+        output.status.code().expect("an exit code"),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn without_arguments_the_help_is_shown() {
+    insta::assert_snapshot!(outcome(&["--help"]));
+    let bare = outcome(&[]);
+    assert!(
+        bare.starts_with("exit 1") && bare.contains("Usage: retune <COMMAND>"),
+        "{bare}"
+    );
+}
+
+#[test]
+fn help_of_env() {
+    insta::assert_snapshot!(outcome(&["env", "--help"]));
+}
+
+#[test]
+fn faulty_arguments_are_explained() {
+    insta::assert_snapshot!(outcome(&["env", "--threads", "0"]));
+    insta::assert_snapshot!(outcome(&["evn"]));
+}
+
+#[test]
+fn the_machine_is_described() {
+    let shown = outcome(&["env", "--no-measure", "--threads", "3"]);
+    assert!(shown.starts_with("exit 0\n"), "{shown}");
+    let names: Vec<&str> = shown
+        .lines()
+        .skip(2)
+        .take_while(|line| !line.starts_with("---"))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(names, ["retune", "system", "processor", "memory", "device"]);
+    assert!(
+        shown.contains(env!("CARGO_PKG_VERSION")) && shown.contains("3 threads"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn limits_are_measured() {
+    let output = retune(&["env", "--threads", "1"])
+        .output()
+        .expect("the program starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}");
+    let number = |name: &str| -> f64 {
+        let line = stdout
+            .lines()
+            .find(|line| line.trim_start().starts_with(name));
+        let value = line.and_then(|line| line.split_whitespace().nth(1));
+        value.and_then(|value| value.parse().ok()).unwrap_or(-1.0)
+    };
+    assert!(number("f32") > 0.1 && number("reading") > 0.1, "{stdout}");
+}

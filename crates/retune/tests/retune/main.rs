@@ -1,0 +1,6 @@
+//! The program from outside, and the rules that hold for the whole workspace.
+
+#![forbid(unsafe_code)]
+
+mod env;
+mod workspace;

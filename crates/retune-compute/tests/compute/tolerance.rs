@@ -12,7 +12,8 @@ pub(crate) struct Tolerance {
     pub(crate) name: &'static str,
     /// The largest error that passes.
     limit: f64,
-    /// The largest error seen on an x86-64 with all tiers (2026-11).
+    /// The largest error seen on an x86-64 with all tiers, with
+    /// `PROPTEST_CASES=2000` (2026-11).
     #[allow(dead_code, reason = "for the reader")]
     seen: f64,
     /// How the error is measured.
@@ -48,14 +49,14 @@ macro_rules! tolerances {
 tolerances! {
     // name: measure, limit, seen, floor, reason;
     EXACT: Max, 0.0, 0.0, 1e-6, "the same operations in the same order";
-    GOLDEN_VALUE: Max, 1e-5, 0.0, 1e-6, "numerics.md: f32 values against PyTorch";
-    GOLDEN_GRADIENT: Norm, 1e-4, 0.0, 1e-6, "numerics.md: f32 gradients against PyTorch";
-    VALUE_F32: Max, 1e-5, 0.0, 1e-2, "sums in another order, and our own exp";
-    GRADIENT_F32: Norm, 1e-5, 0.0, 0.1, "sums in another order, and our own exp";
-    PRODUCT_F32: Max, 1e-5, 0.0, 1e-2, "plain multiply and add where there is no fused one";
-    VALUE_BF16: Max, 8e-3, 0.0, 1e-2, "a result on the edge of two bf16 values rounds either way";
-    GRADIENT_BF16: Norm, 3e-2, 0.0, 0.1, "numerics.md: attention rounds its weights to bf16";
-    FINITE_DIFFERENCE: Max, 2e-2, 0.0, 1e-6, "f32 cancels in the difference; a step has curvature";
+    GOLDEN_VALUE: Max, 1e-5, 2.5e-7, 1e-6, "numerics.md: f32 values against PyTorch";
+    GOLDEN_GRADIENT: Norm, 1e-4, 3.4e-7, 1e-6, "numerics.md: f32 gradients against PyTorch";
+    VALUE_F32: Max, 1e-5, 3.4e-6, 1e-2, "sums in another order, and our own exp";
+    GRADIENT_F32: Norm, 1e-5, 5.4e-6, 0.1, "sums in another order, and our own exp";
+    PRODUCT_F32: Max, 1e-5, 4.2e-7, 1e-2, "plain multiply and add where there is no fused one";
+    VALUE_BF16: Max, 8e-3, 7.5e-3, 1e-2, "one step of bf16: a result on the edge rounds either way";
+    GRADIENT_BF16: Norm, 3e-2, 5.8e-3, 0.1, "numerics.md: attention rounds its weights to bf16";
+    FINITE_DIFFERENCE: Max, 2e-2, 1.1e-2, 1e-6, "f32 cancels in the difference; a step has curvature";
 }
 
 static LARGEST: LazyLock<Mutex<HashMap<String, f64>>> = LazyLock::new(Mutex::default);

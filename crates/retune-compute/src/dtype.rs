@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn rounding_to_bf16_is_that_of_half_for_every_upper_half() {
-        for upper in 0..=u16::MAX {
+        let step = if cfg!(miri) { 499 } else { 1 };
+        for upper in (0..=u16::MAX).step_by(step) {
             for lower in [0u16, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
                 let value = f32::from_bits(u32::from(upper) << 16 | u32::from(lower));
                 let ours = <bf16 as Element>::from_f32(value);

@@ -440,7 +440,8 @@ mod tests {
             buffer.bytes_mut(1_000_000).fill(value as u8);
         }
         for (value, buffer) in buffers.iter().enumerate() {
-            assert!(buffer.bytes(1_000_000).iter().all(|b| *b == value as u8));
+            let bytes = buffer.bytes(1_000_000);
+            assert_eq!([bytes[0], bytes[999_999]], [value as u8; 2]);
         }
         assert_eq!(chunks(), 3);
         let last = buffers.pop();
@@ -451,14 +452,15 @@ mod tests {
         // The chunk of the last one lives on in others.
         assert_eq!((chunks(), memory.usage().cached), (3, one));
         drop(buffers);
-        assert_eq!(memory.usage().cached, held + one - one);
+        assert_eq!(memory.usage().cached, held);
         memory.release_cached();
         assert_eq!((chunks(), memory.usage().cached), (0, 0));
     }
 
     #[test]
     fn size_classes_waste_at_most_an_eighth() {
-        for bytes in (1..100_000).chain([1 << 30, (1 << 30) + 1]) {
+        let dense = if cfg!(miri) { 1_000 } else { 100_000 };
+        for bytes in (1..dense).chain([1 << 30, (1 << 30) + 1]) {
             let class = size_class(bytes);
             assert!(class >= bytes);
             assert!(

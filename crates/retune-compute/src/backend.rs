@@ -18,6 +18,8 @@ use crate::ops::{
 use crate::{DType, Tensor};
 
 /// The memory of one tensor.
+///
+/// A tensor looks into it only by way of its device's backend.
 #[derive(Debug)]
 pub(crate) enum Storage {
     /// Memory that the CPU addresses.
@@ -132,6 +134,29 @@ pub(crate) trait Backend: Send + Sync {
     fn reset_peak_memory(&self);
     fn release_cached_memory(&self);
     fn allocate(&self, bytes: usize) -> Result<Storage>;
+    // What follows is for devices in host memory; others have their own.
+
+    /// Copies the first bytes of `storage` to the host.
+    fn read(&self, storage: &Storage, bytes: &mut [u8]) {
+        bytes.copy_from_slice(storage.host().bytes(bytes.len()));
+    }
+
+    /// Copies `bytes` from the host to the start of `storage`.
+    fn write(&self, storage: &mut Storage, bytes: &[u8]) {
+        let target = storage.host_mut().bytes_mut(bytes.len());
+        target.copy_from_slice(bytes);
+    }
+
+    /// Copies the first `bytes` bytes from one storage of this device to
+    /// another.
+    fn copy(&self, from: &Storage, to: &mut Storage, bytes: usize) {
+        self.write(to, from.host().bytes(bytes));
+    }
+
+    /// Zeroes the first `bytes` bytes.
+    fn fill_zero(&self, storage: &mut Storage, bytes: usize) {
+        storage.host_mut().bytes_mut(bytes).fill(0);
+    }
 
     fn packed_bytes(&self, out: usize, input: usize, dtype: DType, packing: Packing) -> usize;
     fn pack(&self, weight: &Tensor, packing: Packing) -> Result<PackedWeight>;

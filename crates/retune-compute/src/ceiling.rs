@@ -4,9 +4,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use crate::Tier;
 use crate::cpu::ThreadPool;
+use crate::error::{Error, Result};
 use crate::host::{HostBuffer, HostMemory};
-use crate::{Device, Tier};
 
 /// The measured limits of a CPU with a number of threads.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,10 +39,14 @@ const CHAINS: usize = 20;
 
 /// Measures with `threads` threads (default: one per core), each figure for
 /// about `time`, and takes the best of several rounds.
-pub fn measure(threads: Option<usize>, time: Duration) -> Ceilings {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads.unwrap_or(cores).max(1);
-    let pool = ThreadPool::new(threads);
+///
+/// # Errors
+/// `InvalidArgument` if the system refuses the threads, `OutOfMemory` if it has
+/// not 128 MiB to spare for each.
+pub fn measure(threads: Option<usize>, time: Duration) -> Result<Ceilings> {
+    let reader = MemoryReader::new(threads)?;
+    let pool = &reader.pool;
+    let threads = pool.threads();
     let tier = Tier::best();
     let flops = |work: fn(Tier, u64) -> u64| {
         let per_thread = |loops: u64| {
@@ -54,13 +59,13 @@ pub fn measure(threads: Option<usize>, time: Duration) -> Ceilings {
         };
         best_of(time, || per_thread(1_000_000))
     };
-    Ceilings {
+    Ok(Ceilings {
         tier,
         threads,
         f32_gflops: flops(f32_loop),
         bf16_gflops: (tier == Tier::Avx512Bf16).then(|| flops(bf16_loop)),
-        read_gb_per_s: MemoryReader::new(Some(threads)).map_or(0.0, |reader| reader.gb_per_s(time)),
-    }
+        read_gb_per_s: reader.gb_per_s(time),
+    })
 }
 
 /// Reads a buffer much larger than the caches, again and again.
@@ -70,16 +75,29 @@ pub struct MemoryReader {
 }
 
 impl MemoryReader {
-    /// A reader with `threads` threads (default: one per core); `None` if the
-    /// machine has not 128 MiB to spare for each.
-    pub fn new(threads: Option<usize>) -> Option<Self> {
+    /// A reader with `threads` threads (default: one per core).
+    ///
+    /// # Errors
+    /// As for [`measure`].
+    pub fn new(threads: Option<usize>) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = ThreadPool::new(threads.unwrap_or(cores).max(1));
-        let len = pool.threads() * READ_BYTES;
+        let threads = threads.unwrap_or(cores).max(1);
+        let pool = ThreadPool::new(threads).map_err(|error| Error::InvalidArgument {
+            op: "ceiling::measure",
+            argument: "threads",
+            expected: format!("as many as the system grants ({error})"),
+            found: threads.to_string(),
+        })?;
+        let bytes = threads.saturating_mul(READ_BYTES);
         // The memory that tensors get, huge pages and all.
-        let mut buffer = HostMemory::with_limit(None).allocate(len)?;
-        buffer.bytes_mut(len).fill(1);
-        Some(Self { pool, buffer })
+        let refused = || Error::OutOfMemory {
+            device: "cpu".to_owned(),
+            bytes,
+        };
+        let memory = HostMemory::with_limit(None);
+        let mut buffer = memory.allocate(bytes).ok_or_else(refused)?;
+        buffer.bytes_mut(bytes).fill(1);
+        Ok(Self { pool, buffer })
     }
 
     /// Billions of bytes a second that all threads together read: the best of
@@ -96,22 +114,6 @@ impl MemoryReader {
             len as f64 / start.elapsed().as_secs_f64() / 1e9
         })
     }
-}
-
-/// The ceilings of the CPU that the device `device` runs on, with as many
-/// threads as the machine has cores.
-pub fn describe(device: &Device, ceilings: &Ceilings) -> String {
-    let bf16 = match ceilings.bf16_gflops {
-        Some(gflops) => format!("bf16 {gflops:.0} GFLOP/s"),
-        None => "bf16 as f32".to_owned(),
-    };
-    format!(
-        "{}: {bf16}, f32 {:.0} GFLOP/s, memory {:.1} GB/s ({} threads)",
-        device.name(),
-        ceilings.f32_gflops,
-        ceilings.read_gb_per_s,
-        ceilings.threads
-    )
 }
 
 fn best_of(time: Duration, mut round: impl FnMut() -> f64) -> f64 {

@@ -93,7 +93,9 @@ pub struct CpuOptions {
     pub threads: Option<usize>,
     /// The instructions to use. Default: the best that the processor has.
     pub tier: Option<Tier>,
-    /// Bytes that tensors may take; more is `OutOfMemory`. Default: no limit.
+    /// Bytes that tensors and weights may take, buffers kept for reuse
+    /// included; more is `OutOfMemory`. Working memory of the threads and up to
+    /// 8 MiB of rounding come on top. Default: no limit.
     pub memory_limit: Option<usize>,
 }
 
@@ -106,6 +108,10 @@ pub struct Device {
 
 impl Device {
     /// The CPU with its fastest instructions and one thread per core.
+    ///
+    /// # Panics
+    /// If the system refuses the threads; [`Device::cpu_with`] says so as an
+    /// error.
     pub fn cpu() -> Self {
         Self::cpu_with(&CpuOptions::default()).expect("the default options fit every CPU")
     }
@@ -115,8 +121,8 @@ impl Device {
     ///
     /// # Errors
     /// `TierUnavailable` if the processor lacks the instructions of
-    /// `options.tier`; `InvalidArgument` if `options.threads` is 0 or more
-    /// than 1024.
+    /// `options.tier`; `InvalidArgument` if `options.threads` is 0, more than
+    /// 1024, or more than the system grants.
     pub fn cpu_with(options: &CpuOptions) -> Result<Self> {
         Ok(Self {
             backend: Arc::new(Cpu::new(options)?),

@@ -46,6 +46,12 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + Default + fmt::Debug + 
     fn to_f32(self) -> f32;
     /// Rounds to the nearest value, ties to even; NaN stays NaN.
     fn from_f32(value: f32) -> Self;
+    /// The bytes of the elements.
+    fn as_bytes(elements: &[Self]) -> &[u8] {
+        // SAFETY: the two types that can be `Self` have no padding, and bytes
+        // have no alignment.
+        unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
+    }
 }
 
 impl Element for f32 {

@@ -22,6 +22,8 @@ const HUGE_PAGE: usize = 2 << 20;
 /// ones stay apart, where a memory checker sees their ends.
 const SMALLEST_IN_CHUNK: usize = 64 << 10;
 const CHUNK: usize = 4 * HUGE_PAGE;
+/// No system grants more, and rounding up cannot overflow below it.
+const LARGEST: usize = isize::MAX as usize / 2;
 
 /// Bytes that a device holds, as counted by its allocator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -183,6 +185,15 @@ fn size_class(bytes: usize) -> usize {
     bytes.max(1).next_multiple_of(step)
 }
 
+/// Bytes that a buffer of `bytes` takes, as [`MemoryUse`] counts them.
+pub(crate) fn held_bytes(bytes: usize) -> usize {
+    if bytes > LARGEST {
+        bytes
+    } else {
+        size_class(bytes)
+    }
+}
+
 impl HostMemory {
     pub(crate) fn with_limit(limit: Option<usize>) -> Arc<Self> {
         let memory = Self::default();
@@ -211,19 +222,15 @@ impl HostMemory {
     /// A buffer of at least `bytes`, its contents initialised but arbitrary.
     /// `None` if the system or the limit refuses.
     pub(crate) fn allocate(self: &Arc<Self>, bytes: usize) -> Option<HostBuffer> {
-        // No allocation may exceed this, and larger sizes would overflow below.
-        if bytes > isize::MAX as usize / 2 {
+        if bytes > LARGEST {
             return None;
         }
         let class = size_class(bytes);
         let mut state = self.lock();
-        let recycled = state.free.get_mut(&class).and_then(Vec::pop);
-        let block = match recycled {
-            Some(block) => {
-                state.usage.cached -= class;
-                block
-            }
+        let block = match state.take_cached(class) {
+            Some(block) => block,
             None => {
+                state.make_room(class);
                 if state.over_limit(class) {
                     state.release_cached();
                     if state.over_limit(class) {
@@ -239,7 +246,7 @@ impl HostMemory {
                 }
             }
         };
-        state.usage.in_use += class;
+        state.usage.in_use += block.bytes;
         state.usage.peak = state.usage.peak.max(state.usage.in_use);
         Some(HostBuffer {
             block: Some(block),
@@ -252,6 +259,41 @@ impl State {
     fn over_limit(&self, more: usize) -> bool {
         self.limit
             .is_some_and(|limit| self.usage.in_use + self.usage.cached + more > limit)
+    }
+
+    /// A freed block of this size, or of one up to a quarter larger.
+    fn take_cached(&mut self, class: usize) -> Option<Block> {
+        let (&size, blocks) = self.free.range_mut(class..=class + class / 4).next()?;
+        let block = blocks.pop()?;
+        if blocks.is_empty() {
+            self.free.remove(&size);
+        }
+        self.usage.cached -= size;
+        Some(block)
+    }
+
+    /// Gives freed blocks back, the largest first, until what is held is again
+    /// near what was needed at the peak. Steps differ in length; without this,
+    /// blocks of every length would pile up.
+    fn make_room(&mut self, class: usize) {
+        let needed = self.usage.in_use + class;
+        let allowed = self.usage.peak.max(needed) / 4 * 5;
+        let sizes: Vec<usize> = self.free.keys().rev().copied().collect();
+        for size in sizes {
+            let Some(blocks) = self.free.get_mut(&size) else {
+                continue;
+            };
+            // Blocks of chunks are freed with their chunk.
+            while needed + self.usage.cached > allowed
+                && let Some(block) = blocks.pop_if(|block| block.chunk.is_none())
+            {
+                self.usage.cached -= size;
+                block.release();
+            }
+            if blocks.is_empty() {
+                self.free.remove(&size);
+            }
+        }
     }
 
     fn new_block(&mut self, bytes: usize) -> Option<Block> {
@@ -416,6 +458,23 @@ mod tests {
         let second = memory.allocate(4990).unwrap();
         assert_eq!(second.bytes(1).as_ptr(), address);
         assert_eq!(memory.usage().cached, 0);
+    }
+
+    #[test]
+    fn steps_of_many_lengths_do_not_pile_up() {
+        let memory = HostMemory::with_limit(None);
+        let mut held = 0;
+        for step in 0..60usize {
+            let tokens = 200 + step * 7919 % 300;
+            let step: Vec<_> = (1..8)
+                .map(|width| memory.allocate(tokens * width * 30_000))
+                .collect();
+            assert!(step.iter().all(Option::is_some));
+            drop(step);
+            held = held.max(memory.usage().cached);
+        }
+        let peak = memory.usage().peak;
+        assert!(held <= peak + peak / 4, "{held} held, {peak} needed");
     }
 
     #[test]

@@ -75,7 +75,8 @@ fn counter(index: usize) -> [u32; 4] {
     [block as u32, (block >> 32) as u32, 0, 0]
 }
 
-/// A tensor of numbers uniform in `[low, high)`.
+/// A tensor of numbers uniform between `low` and `high`; rounding may give
+/// `high` itself.
 ///
 /// # Errors
 /// `OutOfMemory` if the device refuses the size.
@@ -86,14 +87,15 @@ pub fn random_uniform<E: Element>(
     low: f32,
     high: f32,
 ) -> Result<Tensor> {
-    let len = shape.iter().product();
-    let values: Vec<E> = (0..len)
+    let mut tensor = Tensor::empty(device, shape, E::DTYPE)?;
+    let values: Vec<E> = (0..tensor.len())
         .map(|index| {
             let unit = unit(key.block(counter(index))[index % 4]);
             E::from_f32(low + (high - low) * unit)
         })
         .collect();
-    Tensor::from_slice(device, shape, &values)
+    tensor.copy_from_slice(&values)?;
+    Ok(tensor)
 }
 
 /// A tensor of normally distributed numbers, by the Box–Muller transform.
@@ -107,8 +109,8 @@ pub fn random_normal<E: Element>(
     mean: f32,
     standard_deviation: f32,
 ) -> Result<Tensor> {
-    let len = shape.iter().product();
-    let values: Vec<E> = (0..len)
+    let mut tensor = Tensor::empty(device, shape, E::DTYPE)?;
+    let values: Vec<E> = (0..tensor.len())
         .map(|index| {
             let words = key.block(counter(index));
             let pair = index % 4 / 2 * 2;
@@ -124,7 +126,8 @@ pub fn random_normal<E: Element>(
             E::from_f32(mean + standard_deviation * normal)
         })
         .collect();
-    Tensor::from_slice(device, shape, &values)
+    tensor.copy_from_slice(&values)?;
+    Ok(tensor)
 }
 
 #[cfg(test)]

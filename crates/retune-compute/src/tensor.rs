@@ -28,9 +28,8 @@ impl Tensor {
     /// # Errors
     /// `OutOfMemory` if the device refuses the size.
     pub fn empty(device: &Device, shape: &[usize], dtype: DType) -> Result<Self> {
-        let bytes = shape
-            .iter()
-            .try_fold(dtype.size(), |bytes, &extent| bytes.checked_mul(extent))
+        let bytes = element_count(shape)
+            .and_then(|len| len.checked_mul(dtype.size()))
             .ok_or_else(|| Error::OutOfMemory {
                 device: device.name(),
                 bytes: usize::MAX,
@@ -60,6 +59,14 @@ impl Tensor {
     /// `ShapeMismatch` if `values` is not as long as `shape` says;
     /// `OutOfMemory` if the device refuses the size.
     pub fn from_slice<E: Element>(device: &Device, shape: &[usize], values: &[E]) -> Result<Self> {
+        if element_count(shape) != Some(values.len()) {
+            return Err(Error::ShapeMismatch {
+                op: "Tensor::from_slice",
+                argument: "values",
+                expected: format!("{} for a tensor {shape:?}", extent(element_count(shape))),
+                found: vec![values.len()],
+            });
+        }
         let mut tensor = Self::empty(device, shape, E::DTYPE)?;
         tensor.copy_from_slice(values)?;
         Ok(tensor)
@@ -76,24 +83,24 @@ impl Tensor {
         dtype: DType,
         bytes: &[u8],
     ) -> Result<Self> {
-        let mut tensor = Self::empty(device, shape, dtype)?;
-        if tensor.size_in_bytes() != bytes.len() {
+        let expected = element_count(shape).and_then(|len| len.checked_mul(dtype.size()));
+        if expected != Some(bytes.len()) {
             return Err(Error::ShapeMismatch {
                 op: "Tensor::from_bytes",
                 argument: "bytes",
-                expected: format!(
-                    "[{}] for a {dtype} tensor {shape:?}",
-                    tensor.size_in_bytes()
-                ),
+                expected: format!("{} for a {dtype} tensor {shape:?}", extent(expected)),
                 found: vec![bytes.len()],
             });
         }
-        let target = tensor.storage.host_mut().bytes_mut(bytes.len());
-        target.copy_from_slice(bytes);
+        let mut tensor = Self::empty(device, shape, dtype)?;
         if cfg!(target_endian = "big") {
-            target
+            let mut swapped = bytes.to_vec();
+            swapped
                 .chunks_exact_mut(dtype.size())
                 .for_each(<[u8]>::reverse);
+            tensor.write(&swapped);
+        } else {
+            tensor.write(bytes);
         }
         Ok(tensor)
     }
@@ -121,14 +128,14 @@ impl Tensor {
                 found: vec![values.len()],
             });
         }
-        self.as_mut_slice().copy_from_slice(values);
+        self.write(E::as_bytes(values));
         Ok(())
     }
 
     /// Sets every element to zero.
     pub fn fill_zero(&mut self) {
         let bytes = self.size_in_bytes();
-        self.storage.host_mut().bytes_mut(bytes).fill(0);
+        self.device.backend().fill_zero(&mut self.storage, bytes);
     }
 
     /// A copy on the same device.
@@ -145,11 +152,14 @@ impl Tensor {
     /// `OutOfMemory` if the device refuses the size.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         let mut copy = Self::empty(device, &self.shape, self.dtype)?;
-        let bytes = self.size_in_bytes();
-        copy.storage
-            .host_mut()
-            .bytes_mut(bytes)
-            .copy_from_slice(self.storage.host().bytes(bytes));
+        if *device == self.device {
+            let bytes = self.size_in_bytes();
+            device
+                .backend()
+                .copy(&self.storage, &mut copy.storage, bytes);
+        } else {
+            copy.write(&self.read());
+        }
         Ok(copy)
     }
 
@@ -158,10 +168,7 @@ impl Tensor {
     /// # Errors
     /// `ShapeMismatch` if the sizes differ.
     pub fn reshape(mut self, shape: &[usize]) -> Result<Self> {
-        let len = shape
-            .iter()
-            .try_fold(1usize, |len, &extent| len.checked_mul(extent));
-        if len != Some(self.len()) {
+        if element_count(shape) != Some(self.len()) {
             return Err(Error::ShapeMismatch {
                 op: "Tensor::reshape",
                 argument: "shape",
@@ -205,21 +212,52 @@ impl Tensor {
 
     /// The elements, copied to the host and widened to f32.
     pub fn to_f32_vec(&self) -> Vec<f32> {
+        let bytes = self.read();
         match self.dtype {
-            DType::F32 => self.as_slice::<f32>().to_vec(),
-            DType::BF16 => self.as_slice::<bf16>().iter().map(|v| v.to_f32()).collect(),
+            DType::F32 => {
+                let words = bytes.as_chunks::<4>().0.iter();
+                words.map(|word| f32::from_ne_bytes(*word)).collect()
+            }
+            DType::BF16 => {
+                let words = bytes.as_chunks::<2>().0.iter();
+                words
+                    .map(|word| bf16::from_ne_bytes(*word).to_f32())
+                    .collect()
+            }
         }
     }
 
     /// The elements, copied to the host as little-endian bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = self.storage.host().bytes(self.size_in_bytes()).to_vec();
+        let mut bytes = self.read();
         if cfg!(target_endian = "big") {
             bytes
                 .chunks_exact_mut(self.dtype.size())
                 .for_each(<[u8]>::reverse);
         }
         bytes
+    }
+
+    /// The elements' bytes as they are in memory.
+    fn read(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.size_in_bytes()];
+        self.device.backend().read(&self.storage, &mut bytes);
+        bytes
+    }
+
+    /// Overwrites all elements with their bytes.
+    fn write(&mut self, bytes: &[u8]) {
+        debug_assert_eq!(bytes.len(), self.size_in_bytes());
+        self.device.backend().write(&mut self.storage, bytes);
+    }
+
+    /// Keeps the first `rows` rows, and the memory of all.
+    pub(crate) fn truncate_rows(&mut self, rows: usize) {
+        assert!(
+            rows <= self.shape[0],
+            "a tensor cannot be truncated to more rows"
+        );
+        self.shape[0] = rows;
     }
 
     /// The extents of the first axis and of all others together: any tensor
@@ -243,6 +281,19 @@ impl Tensor {
         let len = self.len();
         self.storage.host_mut().slice_mut(len)
     }
+}
+
+/// The number of elements of a tensor of this shape, if it can be counted.
+fn element_count(shape: &[usize]) -> Option<usize> {
+    shape
+        .iter()
+        .try_fold(1usize, |len, &extent| len.checked_mul(extent))
+}
+
+fn extent(len: Option<usize>) -> String {
+    len.map_or("more than can be counted".to_owned(), |len| {
+        format!("[{len}]")
+    })
 }
 
 impl fmt::Debug for Tensor {

@@ -34,6 +34,7 @@ fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<retune_compute::Error>() {
         Some(
             retune_compute::Error::TierUnavailable { .. }
+            | retune_compute::Error::InvalidArgument { .. }
             | retune_compute::Error::OutOfMemory { .. },
         ) => INPUT,
         _ => OURS,

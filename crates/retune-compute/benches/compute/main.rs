@@ -56,7 +56,17 @@ fn main() {
 }
 
 fn measure(device: &Device, threads: Option<usize>) -> Ceilings {
-    let ceilings = ceiling::measure(threads, Duration::from_millis(500));
-    println!("\nceilings · {}", ceiling::describe(device, &ceilings));
+    let ceilings = ceiling::measure(threads, Duration::from_millis(500)).expect("128 MiB a thread");
+    let bf16 = match ceilings.bf16_gflops {
+        Some(gflops) => format!("bf16 {gflops:.0} GFLOP/s"),
+        None => "bf16 as f32".to_owned(),
+    };
+    println!(
+        "\nceilings · {}: {bf16}, f32 {:.0} GFLOP/s, memory {:.1} GB/s ({} threads)",
+        device.name(),
+        ceilings.f32_gflops,
+        ceilings.read_gb_per_s,
+        ceilings.threads
+    );
     ceilings
 }

@@ -58,17 +58,20 @@ impl Cpu {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or_else(|| cores().min(MAX_THREADS));
+        let refused = |expected: String| Error::InvalidArgument {
+            op: "Device::cpu_with",
+            argument: "options.threads",
+            expected,
+            found: threads.to_string(),
+        };
         if !(1..=MAX_THREADS).contains(&threads) {
-            return Err(Error::InvalidArgument {
-                op: "Device::cpu_with",
-                argument: "options.threads",
-                expected: format!("1 to {MAX_THREADS}"),
-                found: threads.to_string(),
-            });
+            return Err(refused(format!("1 to {MAX_THREADS}")));
         }
+        let pool = ThreadPool::new(threads)
+            .map_err(|error| refused(format!("as many as the system grants ({error})")))?;
         Ok(Self {
             tier,
-            pool: ThreadPool::new(threads),
+            pool,
             memory: HostMemory::with_limit(options.memory_limit),
         })
     }

@@ -6,6 +6,7 @@
 //! (A general pool takes 1 to 25 µs to wake; `docs/LOG.md` has the figures.)
 
 use std::cell::Cell;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -49,8 +50,9 @@ thread_local! {
 }
 
 impl ThreadPool {
-    /// A pool of `threads` threads, the caller included.
-    pub(crate) fn new(threads: usize) -> Self {
+    /// A pool of `threads` threads, the caller included. Fails if the system
+    /// refuses a thread.
+    pub(crate) fn new(threads: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             ticket: AtomicU64::new(0),
             finished: AtomicUsize::new(0),
@@ -62,20 +64,18 @@ impl ThreadPool {
             sleep: Mutex::new(()),
             wake: Condvar::new(),
         });
-        let workers = (1..threads)
-            .map(|index| {
-                let shared = Arc::clone(&shared);
-                std::thread::Builder::new()
-                    .name(format!("retune-{index}"))
-                    .spawn(move || shared.work())
-                    .expect("the system refused a thread")
-            })
-            .collect();
-        Self {
+        let mut pool = Self {
             shared,
-            workers,
+            workers: Vec::new(),
             turn: Mutex::new(()),
+        };
+        for index in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let builder = std::thread::Builder::new().name(format!("retune-{index}"));
+            // On failure, dropping the pool stops the workers it has.
+            pool.workers.push(builder.spawn(move || shared.work())?);
         }
+        Ok(pool)
     }
 
     /// The number of threads, the caller included.
@@ -235,7 +235,7 @@ mod tests {
     fn every_task_runs_once_in_many_short_operations() {
         let rounds = if cfg!(miri) { 20 } else { 20_000 };
         for threads in [1, 2, 3, 8] {
-            let pool = ThreadPool::new(threads);
+            let pool = ThreadPool::new(threads).expect("threads");
             for round in 0..rounds / threads {
                 let tasks = round % 17;
                 let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn sleeping_workers_wake_and_nested_calls_run_in_place() {
-        let pool = ThreadPool::new(3);
+        let pool = ThreadPool::new(3).expect("threads");
         let total = AtomicUsize::new(0);
         for _ in 0..5 {
             std::thread::sleep(Duration::from_millis(2));
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
-        let pool = ThreadPool::new(2);
+        let pool = ThreadPool::new(2).expect("threads");
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             pool.run(4, |task| assert_ne!(task, 2, "made for the test"));
         }));
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn callers_on_several_threads_take_turns() {
-        let pool = ThreadPool::new(2);
+        let pool = ThreadPool::new(2).expect("threads");
         let total = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -39,6 +39,7 @@ macro_rules! for_each_tier {
                 body::<true $($(, $generic)+)?>($($argument),*)
             }
 
+            debug_assert!(tier <= $crate::Tier::best(), "instructions that the processor lacks");
             match tier {
                 // SAFETY: a device gets only tiers that its processor can run.
                 #[cfg(target_arch = "x86_64")]

@@ -13,17 +13,21 @@ pub(super) struct RowsMut<'a, T> {
     owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the rows are reached only through `Parts::part`, whose caller
-// promises that no two parts overlap.
+// SAFETY: elements are reached only through `cells` and `Parts::part`, whose
+// callers promise that no two references overlap.
 unsafe impl<T: Send> Sync for RowsMut<'_, T> {}
 // SAFETY: it stands for a `&mut [T]`.
 unsafe impl<T: Send> Send for RowsMut<'_, T> {}
 
 impl<'a, T> RowsMut<'a, T> {
-    /// Views `values` as rows of `width` elements.
+    /// Views `values` as rows of `width` elements; of empty rows, there are as
+    /// many as one likes.
     pub(super) fn new(values: &'a mut [T], width: usize) -> Self {
-        let rows = values.len().checked_div(width).unwrap_or(0);
-        assert_eq!(rows * width, values.len(), "not a whole number of rows");
+        let rows = values.len().checked_div(width).unwrap_or(usize::MAX);
+        assert!(
+            values.len().is_multiple_of(width),
+            "not a whole number of rows"
+        );
         Self {
             start: values.as_mut_ptr(),
             rows,

@@ -137,6 +137,8 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
     }
 }
 
+/// Registers are made and used only in the body of `map_registers`, and that is
+/// inlined only into functions whose callers promise AVX-512.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
@@ -231,8 +233,7 @@ mod x86 {
         padded
     }
 
-    /// Sixteen numbers. Its functions are called only in the body of
-    /// `map_registers`.
+    /// Sixteen numbers.
     #[derive(Clone, Copy)]
     struct Register<const BF16: bool>(__m512);
 
@@ -269,7 +270,7 @@ mod x86 {
 
         #[inline(always)]
         fn rounded(self) -> __m256i {
-            // SAFETY: the processor has the instructions, as the type demands.
+            // SAFETY: the processor has the instructions, as the module demands.
             unsafe {
                 if BF16 {
                     return std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0));
@@ -287,7 +288,7 @@ mod x86 {
     }
 
     operators! { Register<const BF16: bool>:
-        // SAFETY: the processor has AVX-512, as the type demands.
+        // SAFETY: the processor has AVX-512, as the module demands.
         Add add |a, b| unsafe { _mm512_add_ps(a, b) };
         // SAFETY: as above.
         Sub sub |a, b| unsafe { _mm512_sub_ps(a, b) };
@@ -300,7 +301,7 @@ mod x86 {
     impl<const BF16: bool> Vector for Register<BF16> {
         #[inline(always)]
         fn splat(value: f32) -> Self {
-            // SAFETY: the processor has AVX-512, as the type demands.
+            // SAFETY: the processor has AVX-512, as the module demands.
             Self(unsafe { _mm512_set1_ps(value) })
         }
         #[inline(always)]

@@ -2,9 +2,8 @@
 //! vocabulary never exists.
 
 use super::check::Check;
-use super::elementwise::cast;
 use super::matmul::{Epilogue, linear_backward, linear_forward, matmul_tn};
-use super::rows::{gather_rows, scatter_add_rows};
+use super::rows::scatter_add_rows;
 use super::weight::Weight;
 use crate::backend::RowOutcome;
 use crate::error::Result;
@@ -35,16 +34,23 @@ pub struct Scored<'a> {
     pub rows: &'a [u32],
     /// The token that should follow each, `[R]`.
     pub targets: &'a [u32],
-    /// How many rows have their logits in memory at a time. Changes speed and
-    /// memory, never the numbers; 128 is a good value.
+    /// How many rows have their logits in memory at a time; 128 is a good value.
+    /// Losses and the gradient of the hidden states do not depend on it; the
+    /// gradient of the head is a sum over the chunks, and so rounds with them.
     pub chunk_rows: usize,
 }
 
 impl Scored<'_> {
-    /// Bytes that one chunk takes while it is worked on.
-    pub fn chunk_bytes(&self, vocabulary: usize, dtype: DType) -> usize {
-        let gradient = if dtype == DType::F32 { 0 } else { dtype.size() };
-        self.chunk_rows.min(self.rows.len()) * vocabulary * (DType::F32.size() + gradient)
+    /// Bytes that [`head_cross_entropy_backward`] takes for a while, with a head
+    /// of `[V, C]` and both gradients wanted, but for rounding.
+    pub fn chunk_bytes(&self, [vocabulary, width]: [usize; 2], dtype: DType) -> usize {
+        let rows = self.chunk_rows.min(self.rows.len());
+        let f32 = DType::F32.size();
+        let narrow = if dtype == DType::F32 { 0 } else { dtype.size() };
+        // Logits, their gradient, and its transposed copy.
+        let logits = vocabulary.saturating_mul(f32 + narrow + dtype.size());
+        let hidden = width.saturating_mul(f32 + dtype.size());
+        rows.saturating_mul(logits.saturating_add(hidden))
     }
 }
 
@@ -110,44 +116,106 @@ fn run(
         backward.as_ref().map(|(_, g)| g),
     )?;
     let device = hidden.device();
+    let backend = device.backend();
     let count = scored.rows.len();
     let mut losses = Tensor::empty(device, &[count], DType::F32)?;
     let mut correct = Tensor::empty(device, &[count], DType::F32)?;
+    // Everything that can fail comes first: a gradient is written whole or not.
+    let mut space = Workspace::new(hidden, vocabulary, &scored, backward.as_ref())?;
     for first in (0..count).step_by(scored.chunk_rows) {
         let chunk = first..(first + scored.chunk_rows).min(count);
         let rows = &scored.rows[chunk.clone()];
         let targets = &scored.targets[chunk];
-        let x = gather_rows(hidden, rows)?;
-        let mut logits = Tensor::empty(device, &[rows.len(), vocabulary], DType::F32)?;
-        linear_forward(&x, head, Epilogue::default(), &mut logits)?;
+        let Workspace {
+            x,
+            logits,
+            d_logits,
+            d_x,
+        } = space.for_rows(rows.len());
+        backend.gather_rows(hidden, rows, x);
+        linear_forward(x, head, Epilogue::default(), logits)?;
         let outcome = RowOutcome {
             first,
             losses: &mut losses,
             correct: &mut correct,
         };
-        let Some((grad_scale, gradients)) = &mut backward else {
-            device
-                .backend()
-                .cross_entropy(&mut logits, targets, outcome, None);
+        let grad_scale = backward.as_ref().map(|(grad_scale, _)| *grad_scale);
+        backend.cross_entropy(logits, targets, outcome, grad_scale);
+        let Some((_, gradients)) = &mut backward else {
             continue;
         };
-        device
-            .backend()
-            .cross_entropy(&mut logits, targets, outcome, Some(*grad_scale));
-        let d_logits = match hidden.dtype() {
-            DType::F32 => logits,
-            narrow => cast(&logits, narrow)?,
+        let d_logits = match d_logits {
+            Some(narrow) => {
+                backend.cast(logits, narrow);
+                &*narrow
+            }
+            None => &*logits,
         };
-        if let Some(d_hidden) = gradients.d_hidden.as_deref_mut() {
-            let mut d_x = Tensor::empty(device, x.shape(), DType::F32)?;
-            linear_backward(&d_logits, head, Epilogue::default(), &mut d_x)?;
-            scatter_add_rows(&d_x, rows, d_hidden)?;
-        }
         if let Some(d_weight) = gradients.d_weight.as_deref_mut() {
-            matmul_tn(&d_logits, &x, Epilogue::default().accumulate(), d_weight)?;
+            matmul_tn(d_logits, x, Epilogue::default().accumulate(), d_weight)?;
+        }
+        if let (Some(d_hidden), Some(d_x)) = (gradients.d_hidden.as_deref_mut(), d_x) {
+            linear_backward(d_logits, head, Epilogue::default(), d_x)?;
+            scatter_add_rows(d_x, rows, d_hidden)?;
         }
     }
     Ok(HeadLoss { losses, correct })
+}
+
+/// The tensors that one chunk of rows is worked on in.
+struct Workspace {
+    /// `[chunk, C]`.
+    x: Tensor,
+    /// `[chunk, V]`, f32.
+    logits: Tensor,
+    /// `[chunk, V]`, where the gradient is narrower than the logits.
+    d_logits: Option<Tensor>,
+    /// `[chunk, C]`, f32, where the gradient of the hidden states is wanted.
+    d_x: Option<Tensor>,
+}
+
+impl Workspace {
+    fn new(
+        hidden: &Tensor,
+        vocabulary: usize,
+        scored: &Scored<'_>,
+        backward: Option<&(f32, HeadGradients<'_>)>,
+    ) -> Result<Self> {
+        let (device, dtype) = (hidden.device(), hidden.dtype());
+        let width = hidden.rows_by_width().1;
+        let rows = scored.chunk_rows.min(scored.rows.len());
+        let tensor = |width, dtype| Tensor::empty(device, &[rows, width], dtype);
+        let d_hidden = backward.is_some_and(|(_, wanted)| wanted.d_hidden.is_some());
+        let space = Self {
+            x: tensor(width, dtype)?,
+            logits: tensor(vocabulary, DType::F32)?,
+            d_logits: match backward {
+                Some(_) if dtype != DType::F32 => Some(tensor(vocabulary, dtype)?),
+                _ => None,
+            },
+            d_x: if d_hidden {
+                Some(tensor(width, DType::F32)?)
+            } else {
+                None
+            },
+        };
+        if backward.is_some() {
+            // Products copy a factor that is transposed or has an odd width; a
+            // buffer that was there once is there again.
+            drop(Tensor::empty(device, &[rows + 1, vocabulary + 1], dtype)?);
+        }
+        Ok(space)
+    }
+
+    /// The same for the `rows` rows of the next chunk, which is never larger.
+    fn for_rows(&mut self, rows: usize) -> &mut Self {
+        self.x.truncate_rows(rows);
+        self.logits.truncate_rows(rows);
+        for tensor in self.d_logits.iter_mut().chain(&mut self.d_x) {
+            tensor.truncate_rows(rows);
+        }
+        self
+    }
 }
 
 fn check(

@@ -2,8 +2,7 @@
 //! line of maths after the other, no thought of speed.
 //!
 //! This is what the fast operations are held against, and the place to read
-//! first. Elements are widened to f32 on reading and rounded on writing; so
-//! the functions below see f32 slices only.
+//! first. Elements are widened to f32 on reading and rounded on writing.
 
 mod activation;
 mod attention;

@@ -357,7 +357,7 @@ fn tensors_and_threads() {
     let device = Device::cpu();
     assert_message(
         Tensor::from_slice(&device, &[2, 2], &[1.0f32; 3]),
-        "Tensor::copy_from_slice: `values` has shape [3], expected [4] for a tensor [2, 2]",
+        "Tensor::from_slice: `values` has shape [3], expected [4] for a tensor [2, 2]",
     );
     assert_message(
         Tensor::from_bytes(&device, &[2], DType::BF16, &[0; 5]),

@@ -99,6 +99,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of forward passes")]
     fn norms(rows in 1..6usize, width in 2..70usize, seed: u64) {
         for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
             let numbers = Numbers::new(device, DType::F32, seed);
@@ -136,6 +137,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of forward passes")]
     fn activations(rows in 1..6usize, width in 1..70usize, seed: u64) {
         for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
             let numbers = Numbers::new(device, DType::F32, seed);
@@ -164,6 +166,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of forward passes")]
     fn rope_and_linear(tokens in 1..8usize, heads in 1..4usize, pairs in 1..20usize, out in 1..40usize, seed: u64) {
         for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
             let numbers = Numbers::new(device, DType::F32, seed);
@@ -198,6 +201,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of forward passes")]
     fn attention(
         lengths in proptest::collection::vec(0..20usize, 1..4),
         shared_prefix: bool,
@@ -243,6 +247,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of forward passes")]
     fn head_and_embedding(tokens in 1..10usize, width in 1..40usize, vocabulary in 2..60usize, seed: u64) {
         for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
             let numbers = Numbers::new(device, DType::F32, seed);

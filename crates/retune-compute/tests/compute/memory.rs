@@ -1,6 +1,10 @@
 //! Tensors, their memory, and devices.
 
+use retune_compute::ops::*;
 use retune_compute::{CpuOptions, DType, Device, Error, Tensor, Tier, bf16};
+
+use crate::cases::Numbers;
+use crate::devices::FAST;
 
 #[test]
 fn values_survive_the_way_to_a_device_and_back() {
@@ -53,6 +57,7 @@ fn memory_is_counted_reused_and_limited() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri itself stops where memory ends")]
 fn sizes_beyond_all_memory_are_errors() {
     let device = Device::cpu();
     for shape in [
@@ -93,4 +98,74 @@ fn tiers_have_names_and_are_refused_where_they_cannot_run() {
         error.contains("avx1024") && error.contains("avx512-bf16"),
         "{error}"
     );
+}
+
+/// With a T×T matrix, four times the length would need sixteen times the memory.
+#[test]
+#[cfg_attr(miri, ignore = "long sequences")]
+fn attention_needs_memory_linear_in_the_length() {
+    for device in FAST.iter() {
+        let needed = |tokens: usize| {
+            let numbers = Numbers::new(device, DType::F32, 7);
+            let [q, k, v, d_out] = [(); 4].map(|()| numbers.tensor(&[tokens, 2, 16]));
+            let segments = Segments::single(tokens);
+            let config = AttentionConfig::causal(16);
+            device.release_cached_memory();
+            device.reset_peak_memory();
+            let before = device.memory().in_use;
+            let forward = attention_forward(&q, &k, &v, &segments, &config).unwrap();
+            attention_backward(&d_out, [&q, &k, &v], &forward, &segments, &config).unwrap();
+            device.memory().peak - before
+        };
+        let (short, long) = (needed(300), needed(1200));
+        assert!(
+            long <= 5 * short,
+            "{short} and {long} bytes on {}",
+            device.name()
+        );
+    }
+}
+
+/// Whatever the limit, gradients are added to whole or not at all.
+#[test]
+#[cfg_attr(miri, ignore = "many runs")]
+fn a_head_that_runs_out_of_memory_leaves_its_gradients_alone() {
+    const SHAPE: [usize; 3] = [37, 33, 401];
+    let [tokens, width, vocabulary] = SHAPE;
+    let mut outcomes = [0, 0];
+    for dtype in [DType::F32, DType::BF16] {
+        for limit in (0..900_000).step_by(9_000) {
+            let options = CpuOptions {
+                memory_limit: Some(limit),
+                ..CpuOptions::default()
+            };
+            let device = Device::cpu_with(&options).unwrap();
+            let tensor = |shape: [usize; 2], dtype| Tensor::zeros(&device, &shape, dtype);
+            let (Ok(hidden), Ok(head), Ok(mut d_hidden), Ok(mut d_weight)) = (
+                tensor([tokens, width], dtype),
+                tensor([vocabulary, width], dtype),
+                tensor([tokens, width], DType::F32),
+                tensor([vocabulary, width], DType::F32),
+            ) else {
+                continue;
+            };
+            let rows: Vec<u32> = (0..tokens as u32).collect();
+            let scored = Scored {
+                rows: &rows,
+                targets: &rows,
+                chunk_rows: 15,
+            };
+            let wanted = HeadGradients {
+                d_hidden: Some(&mut d_hidden),
+                d_weight: Some(&mut d_weight),
+            };
+            let result = head_cross_entropy_backward(&hidden, &head, scored, 1.0, wanted);
+            outcomes[usize::from(result.is_ok())] += 1;
+            if result.is_err() {
+                assert!(d_hidden.to_f32_vec().iter().all(|v| *v == 0.0), "{limit}");
+                assert!(d_weight.to_f32_vec().iter().all(|v| *v == 0.0), "{limit}");
+            }
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 5), "{outcomes:?}");
 }

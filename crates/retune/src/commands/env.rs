@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     out.flush()?;
-    let ceilings = ceiling::measure(args.threads, Duration::from_millis(500));
+    let ceilings = ceiling::measure(args.threads, Duration::from_millis(500))?;
     for (name, value) in limits(&ceilings) {
         writeln!(out, "{name:<10} {value}")?;
     }

@@ -27,6 +27,7 @@ use super::split::RowsMut;
 use crate::backend::{PackedWeight, Product, Storage};
 use crate::dtype::Element;
 use crate::error::Result;
+use crate::host::held_bytes;
 use crate::ops::{FrozenWeight, LowRank, Packing, Weight};
 use crate::tensor::with_element;
 use crate::{DType, Tensor, Tier};
@@ -42,12 +43,12 @@ pub(super) fn packed_bytes(out: usize, input: usize, dtype: DType, packing: Pack
     with_element!(dtype, E => {
         let forward = packed_len::<E>(input, out);
         let backward = packed_len::<E>(out, input);
-        let elements = match packing {
-            Packing::Rows => out * input,
-            Packing::Forward => forward,
-            Packing::Both => forward + backward,
-        };
-        elements * size_of::<E>()
+        let held = |elements: usize| held_bytes(elements.saturating_mul(size_of::<E>()));
+        match packing {
+            Packing::Rows => held(out.saturating_mul(input)),
+            Packing::Forward => held(forward),
+            Packing::Both => held(forward).saturating_add(held(backward)),
+        }
     })
 }
 
@@ -363,7 +364,7 @@ fn left<'a, E: Factor>(
 ) -> Result<Left<'a, E>> {
     let data = a.as_slice::<E>();
     let stride = k.next_multiple_of(E::GROUP);
-    if !transposed && stride == k {
+    if k == 0 || (!transposed && stride == k) {
         return Ok(Left { data, stride });
     }
     let storage = copy.insert(cpu.host_memory(m * stride * size_of::<E>())?);

@@ -25,9 +25,11 @@ pub(in crate::cpu) enum Source<'a, E> {
     PanelsOfTransposed(&'a [E]),
 }
 
-/// Elements that the panels of a `[k, n]` matrix take.
+/// Elements that the panels of a `[k, n]` matrix take; `usize::MAX` if that is
+/// more than can be counted.
 pub(in crate::cpu) fn packed_len<E: Factor>(k: usize, n: usize) -> usize {
-    k.next_multiple_of(E::GROUP) * n.next_multiple_of(VECTOR)
+    let rounded = |size: usize, step| size.checked_next_multiple_of(step).unwrap_or(usize::MAX);
+    rounded(k, E::GROUP).saturating_mul(rounded(n, VECTOR))
 }
 
 /// Columns of panel `panel` of a matrix with `n` columns: those that exist, and
@@ -75,6 +77,9 @@ impl<E: Factor> Matrix<'_, E> {
             }
             _ => &mut space[..len],
         };
+        if len == 0 {
+            return space;
+        }
         match self.source {
             Source::Panels(_) => {}
             Source::Rows(rows) => {
@@ -141,7 +146,10 @@ impl<E: Factor> Matrix<'_, E> {
     pub(in crate::cpu) fn pack_all(&self, cpu: &crate::cpu::Cpu, target: &mut [E]) {
         let groups = self.k.div_ceil(E::GROUP);
         let full = PANEL * groups * E::GROUP;
-        let target = Chunks::new(target, full.max(1));
+        if full == 0 {
+            return;
+        }
+        let target = Chunks::new(target, full);
         cpu.pool.run(self.panels(), |panel| {
             // SAFETY: each task has its own panel.
             let part = unsafe { target.chunk(panel) };
@@ -190,6 +198,7 @@ pub(in crate::cpu) fn transpose_rows<E: Factor>(
     let groups = depth.div_ceil(E::GROUP);
     assert!(depth == 0 || (depth - 1) * from_stride + columns <= rows.len());
     assert!(columns * to_stride <= target.len() && groups * E::GROUP <= to_stride);
+    assert!(to_stride.is_multiple_of(E::GROUP));
     if E::GROUP == 1 {
         // SAFETY: both matrices have room, as just checked.
         unsafe {

@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::kernel::{Tile, VECTOR, with_constant_sizes};
+use crate::cpu::simd::{PORTABLE_IS_FUSED, multiply_add};
 use crate::dtype::Element;
 
 /// # Safety
@@ -34,7 +35,7 @@ unsafe fn f32_rows<const ROWS: usize, const VECTORS: usize>(tile: &Tile<f32>) {
                 // SAFETY: as above.
                 let a = unsafe { *tile.a.add(row * tile.a_stride + k) };
                 for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum += a * b;
+                    *sum = multiply_add::<PORTABLE_IS_FUSED>(a, *b, *sum);
                 }
             }
         }

@@ -9,8 +9,8 @@ const BLOCK: usize = 16;
 /// `to[c][r] = from[r][c]` for `r < rows`, `c < columns`; strides in words.
 ///
 /// # Safety
-/// `from` and `to` are valid for these accesses and do not overlap; `from`
-/// need not be aligned.
+/// `from` and `to` are valid for these accesses and do not overlap; neither
+/// need be aligned. The processor can run `tier`.
 pub(in crate::cpu) unsafe fn transpose_words(
     tier: Tier,
     (rows, columns): (usize, usize),
@@ -34,7 +34,8 @@ pub(in crate::cpu) unsafe fn transpose_words(
                 }
                 for c in 0..width {
                     for r in 0..height {
-                        *to.add(c * to_stride + r) = from.add(r * from_stride + c).read_unaligned();
+                        let word = from.add(r * from_stride + c).read_unaligned();
+                        to.add(c * to_stride + r).write_unaligned(word);
                     }
                 }
             }

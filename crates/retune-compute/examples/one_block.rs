@@ -159,7 +159,7 @@ impl Model {
         let tokens = ids.len();
         let config = RopeConfig {
             head_dim: HEAD_DIM,
-            theta: 1e4,
+            rope_theta: 1e4,
             scaling: RopeScaling::Default,
         };
         let embedded = embedding_forward(&self.embed_tokens.value, ids, F32)?;

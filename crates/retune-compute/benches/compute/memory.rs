@@ -94,7 +94,7 @@ pub(crate) fn run(device: &Device, reader: &MemoryReader) {
     let heads = random(device, &[TOKENS, HIDDEN / 64, 64], f32);
     let config = RopeConfig {
         head_dim: 64,
-        theta: 1e6,
+        rope_theta: 1e6,
         scaling: RopeScaling::Default,
     };
     let positions: Vec<u32> = (0..TOKENS as u32).collect();

@@ -1,11 +1,11 @@
 //! AdamW.
 
 use super::Cpu;
+use super::elementwise::cast_slice;
 use super::simd::for_each_tier;
 use super::split::{RowsMut, rows_per_task};
 use crate::DType;
 use crate::backend::AdamWTensors;
-use crate::dtype::Element;
 use crate::ops::{AdamW, AdamWFactors};
 use crate::tensor::with_element;
 
@@ -30,7 +30,7 @@ pub(super) fn adamw(cpu: &Cpu, tensors: AdamWTensors<'_>, step: &AdamW) {
         cpu.pool.for_rows(grad.len(), rows_per_task(1), outputs, |range, (param, m, v, copy)| {
             update(cpu.tier, &grad[range], &factors, param, m, v);
             if let Some(copy) = copy {
-                write_copy(cpu.tier, param, copy);
+                cast_slice(cpu.tier, param, copy);
             }
         });
     });
@@ -45,12 +45,6 @@ for_each_tier! {
             *v = f.beta2 * *v + f.one_minus_beta2 * (grad * grad);
             let denominator = v.sqrt() / f.root_correction + f.eps;
             *param = *param * f.keep - f.rate * *m / denominator;
-        }
-    }
-
-    fn write_copy<C: Element>(param: &[f32], copy: &mut [C]) {
-        for (copy, param) in copy.iter_mut().zip(param) {
-            *copy = C::from_f32(*param);
         }
     }
 }

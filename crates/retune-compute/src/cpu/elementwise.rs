@@ -58,7 +58,8 @@ fn sum_blocks<X: Element>(cpu: &Cpu, x: &[X], sum: fn(crate::Tier, &[X]) -> f64)
 }
 
 for_each_tier! {
-    fn add_slice<X: Element>(x: &[X], y: &mut [f32]) {
+    /// `y[i] += x[i]`.
+    pub(super) fn add_slice<X: Element>(x: &[X], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
             *y += x.to_f32();
         }
@@ -70,7 +71,8 @@ for_each_tier! {
         }
     }
 
-    fn cast_slice<X: Element, Y: Element>(x: &[X], y: &mut [Y]) {
+    /// `y[i] = x[i]`, rounded.
+    pub(super) fn cast_slice<X: Element, Y: Element>(x: &[X], y: &mut [Y]) {
         for (y, x) in y.iter_mut().zip(x) {
             *y = Y::from_f32(x.to_f32());
         }

@@ -26,7 +26,6 @@ mod vector;
 
 use std::sync::Arc;
 
-pub(crate) use self::gemm::K_BLOCK;
 pub(crate) use self::pool::ThreadPool;
 use crate::backend::{
     AdamWTensors, AttentionBackward, Backend, NormBackward, PackedWeight, Product, Qkv, RowOutcome,

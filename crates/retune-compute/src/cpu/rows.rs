@@ -1,8 +1,8 @@
 //! Moving rows: embedding lookup, gathering, scattering.
 
 use super::Cpu;
+use super::elementwise::{add_slice, cast_slice};
 use super::gemm;
-use super::simd::for_each_tier;
 use super::split::{RowsMut, rows_per_task};
 use crate::dtype::Element;
 use crate::ops::Weight;
@@ -15,7 +15,7 @@ const COLUMNS: usize = 512;
 pub(super) fn embedding_forward(cpu: &Cpu, table: Weight<'_>, ids: &[u32], y: &mut Tensor) {
     let width = y.rows_by_width().1;
     match table {
-        Weight::Trained(table) => with_element!(table.dtype(), X => with_element!(y.dtype(), Y => {
+        Weight::Dense(table) => with_element!(table.dtype(), X => with_element!(y.dtype(), Y => {
             gather_as::<X, Y>(cpu, table.as_slice(), ids, width, y.as_mut_slice());
         })),
         Weight::Frozen(weight) => with_element!(y.dtype(), Y => {
@@ -24,7 +24,7 @@ pub(super) fn embedding_forward(cpu: &Cpu, table: Weight<'_>, ids: &[u32], y: &m
                 let mut row = vec![0.0f32; width];
                 for (y, &id) in y.chunks_exact_mut(width.max(1)).zip(&ids[rows]) {
                     gemm::read_row(weight, id as usize, &mut row);
-                    convert(cpu.tier, &row, y);
+                    cast_slice(cpu.tier, &row, y);
                 }
             });
         }),
@@ -46,7 +46,7 @@ fn gather_as<X: Element, Y: Element>(cpu: &Cpu, x: &[X], rows: &[u32], width: us
     cpu.pool
         .for_rows(rows.len(), rows_per_task(width), y, |range, y| {
             for (y, &row) in y.chunks_exact_mut(width).zip(&rows[range]) {
-                convert(cpu.tier, &x[row as usize * width..][..width], y);
+                cast_slice(cpu.tier, &x[row as usize * width..][..width], y);
             }
         });
 }
@@ -61,9 +61,9 @@ pub(super) fn scatter(cpu: &Cpu, x: &Tensor, rows: &[u32], y: &mut Tensor, accum
     with_element!(x.dtype(), X => {
         let x = x.as_slice::<X>();
         if accumulate {
-            scatter_as(cpu, x, rows, width, y.as_mut_slice::<f32>(), add);
+            scatter_as(cpu, x, rows, width, y.as_mut_slice::<f32>(), add_slice);
         } else {
-            scatter_as(cpu, x, rows, width, y.as_mut_slice::<X>(), convert::<X, X>);
+            scatter_as(cpu, x, rows, width, y.as_mut_slice::<X>(), cast_slice::<X, X>);
         }
     });
 }
@@ -85,18 +85,4 @@ fn scatter_as<X: Element, Y: Element>(
             write(cpu.tier, &x[columns.clone()], cells);
         }
     });
-}
-
-for_each_tier! {
-    fn convert<X: Element, Y: Element>(x: &[X], y: &mut [Y]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = Y::from_f32(x.to_f32());
-        }
-    }
-
-    fn add<X: Element>(x: &[X], y: &mut [f32]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y += x.to_f32();
-        }
-    }
 }

@@ -20,9 +20,8 @@ pub struct AttentionConfig {
     pub scale: f32,
     /// Whether a query attends only to itself and what came before.
     pub causal: bool,
-    /// How many keys, the query's own included, a causal query sees at most:
-    /// `sliding_window`.
-    pub window: Option<usize>,
+    /// How many keys, the query's own included, a causal query sees at most.
+    pub sliding_window: Option<usize>,
 }
 
 impl AttentionConfig {
@@ -31,7 +30,7 @@ impl AttentionConfig {
         Self {
             scale: 1.0 / (head_dim as f32).sqrt(),
             causal: true,
-            window: None,
+            sliding_window: None,
         }
     }
 
@@ -44,8 +43,11 @@ impl AttentionConfig {
     }
 
     /// The same, limited to a sliding window of `window` keys.
-    pub fn with_window(self, window: Option<usize>) -> Self {
-        Self { window, ..self }
+    pub fn with_sliding_window(self, window: Option<usize>) -> Self {
+        Self {
+            sliding_window: window,
+            ..self
+        }
     }
 
     /// The positions of keys that a query at `position` attends to.
@@ -54,7 +56,7 @@ impl AttentionConfig {
             return 0..usize::MAX;
         }
         let first = self
-            .window
+            .sliding_window
             .map_or(0, |window| (position + 1).saturating_sub(window));
         first..position + 1
     }
@@ -281,11 +283,13 @@ fn check_heads(
         return Err(check.wrong_shape("k", k, expected));
     }
     check.number("config.scale", config.scale, |_| true, "a finite number")?;
-    match config.window {
-        Some(0) => Err(check.invalid("config.window", 0, "at least 1")),
-        Some(window) if !config.causal => {
-            Err(check.invalid("config.window", window, "none for bidirectional attention"))
-        }
+    match config.sliding_window {
+        Some(0) => Err(check.invalid("config.sliding_window", 0, "at least 1")),
+        Some(window) if !config.causal => Err(check.invalid(
+            "config.sliding_window",
+            window,
+            "none for bidirectional attention",
+        )),
         _ => Ok(()),
     }
 }

@@ -132,7 +132,7 @@ impl Check {
     pub(super) fn weight(self, argument: &'static str, weight: Weight<'_>) -> Result<[usize; 2]> {
         match weight {
             Weight::Frozen(weight) => Ok([weight.out_features(), weight.in_features()]),
-            Weight::Trained(tensor) => <[usize; 2]>::try_from(tensor.shape()).map_err(|_| {
+            Weight::Dense(tensor) => <[usize; 2]>::try_from(tensor.shape()).map_err(|_| {
                 self.wrong_shape(argument, tensor, "[out_features, in_features]".into())
             }),
         }

@@ -13,6 +13,10 @@ use crate::Tensor;
 use crate::backend::{Factor, Product};
 use crate::error::Result;
 
+/// Values of `k` in one chain of fused multiply-adds: part of what a product
+/// means.
+pub(crate) const K_BLOCK: usize = 512;
+
 /// A low-rank term `scale · u · b` that is added to a product in passing.
 ///
 /// For LoRA forward: `u = x·Aᵀ` and `b` is B, transposed; for the gradient to
@@ -212,7 +216,7 @@ fn product(
         (a_rows, a_width)
     };
     let [b_rows, b_width] = match b.weight {
-        Weight::Trained(tensor) if b_name == "b" => check.first_axis(b_name, tensor)?.into(),
+        Weight::Dense(tensor) if b_name == "b" => check.first_axis(b_name, tensor)?.into(),
         weight => check.weight(b_name, weight)?,
     };
     let (b_k, n) = if b.transposed {

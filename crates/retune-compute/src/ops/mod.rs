@@ -4,13 +4,17 @@
 //! - `T` is tokens (of all packed sequences together), `C` the hidden size,
 //!   `H` query heads, `KV` key/value heads, `D` the head size, `V` the
 //!   vocabulary.
-//! - Arguments are checked before anything is written.
+//! - Arguments are checked before anything is written, and a call that fails
+//!   leaves its outputs as they were. Every function that makes or copies a
+//!   tensor can fail with `OutOfMemory`, beside the errors that it lists.
 //! - Statistics, gradients of parameters and sums are f32; activations and
 //!   weights are f32 or bf16 as the caller chose them.
-//! - Backward functions add (`+=`) to the gradients of parameters, and to any
-//!   gradient that they take as `&mut`.
-//! - Each result depends only on the values it is defined by: not on the number
-//!   of threads, nor on which other rows are in the call.
+//! - Backward functions add (`+=`) to any gradient that they take as `&mut`;
+//!   products, [`linear_backward`] among them, do so where their epilogue says
+//!   [`Epilogue::accumulate`].
+//! - No result depends on the number of threads. A row of a result does not
+//!   depend on which other rows are in the call. The gradient of a parameter is
+//!   a sum over rows, and so rounds with the rows that are in the call.
 
 mod activation;
 mod adamw;
@@ -52,4 +56,5 @@ pub use segments::Segments;
 pub use weight::{FrozenWeight, Packing, Weight};
 
 pub(crate) use adamw::AdamWFactors;
+pub(crate) use matmul::K_BLOCK;
 pub(crate) use segments::{KeySpan, Sequence};

@@ -52,7 +52,7 @@ pub struct RopeConfig {
     /// The head size `D`, even.
     pub head_dim: usize,
     /// The base of the frequencies, `rope_theta`.
-    pub theta: f32,
+    pub rope_theta: f32,
     /// The scaling.
     pub scaling: RopeScaling,
 }
@@ -64,7 +64,12 @@ impl RopeConfig {
         if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
             return Err(check.invalid("head_dim", self.head_dim, "an even number above 0"));
         }
-        check.number("theta", self.theta, |v| v > 1.0, "a number above 1")?;
+        check.number(
+            "rope_theta",
+            self.rope_theta,
+            |v| v > 1.0,
+            "a number above 1",
+        )?;
         let context = |tokens: usize| {
             if tokens == 0 {
                 return Err(check.invalid("original_max_position_embeddings", 0, "at least 1"));
@@ -115,15 +120,17 @@ impl RopeConfig {
     }
 
     /// The frequency of each pair of dimensions, `[D / 2]`, in radians per
-    /// token, and the factor of cos and sin. In f32 throughout, as Hugging
-    /// Face computes them, so that far positions get the same angles.
+    /// token, and the factor of cos and sin. In the precision in which Hugging
+    /// Face computes them (f32, YaRN's bounds f64), so that far positions get
+    /// the same angles.
     ///
     /// # Errors
     /// `InvalidArgument` if a number of the configuration is out of range.
     pub fn inverse_frequencies(&self) -> Result<(Vec<f32>, f32)> {
         self.check()?;
         let dim = self.head_dim as f32;
-        let powers = (0..self.head_dim / 2).map(|pair| self.theta.powf(2.0 * pair as f32 / dim));
+        let powers =
+            (0..self.head_dim / 2).map(|pair| self.rope_theta.powf(2.0 * pair as f32 / dim));
         let default = powers.clone().map(|power| 1.0 / power);
         Ok(match self.scaling {
             RopeScaling::Default => (default.collect(), 1.0),
@@ -160,20 +167,23 @@ impl RopeConfig {
                 // The dimension whose wave turns `turns` times over the
                 // trained context.
                 let dimension = |turns: f32| {
-                    let original = original_max_position_embeddings as f32;
-                    dim * (original / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln())
+                    let wave = f64::from(turns) * std::f64::consts::TAU;
+                    let turned = (original_max_position_embeddings as f64 / wave).ln();
+                    let per_dimension = 2.0 * f64::from(self.rope_theta).ln();
+                    self.head_dim as f64 * turned / per_dimension
                 };
                 let (mut low, mut high) = (dimension(beta_fast), dimension(beta_slow));
                 if truncate {
                     (low, high) = (low.floor(), high.ceil());
                 }
                 low = low.max(0.0);
-                high = high.min(dim - 1.0);
+                high = high.min(self.head_dim as f64 - 1.0);
                 if low == high {
                     high += 0.001;
                 }
+                let (low, width) = (low as f32, (high - low) as f32);
                 let scaled = powers.enumerate().map(|(pair, power)| {
-                    let ramp = ((pair as f32 - low) / (high - low)).clamp(0.0, 1.0);
+                    let ramp = ((pair as f32 - low) / width).clamp(0.0, 1.0);
                     let kept = 1.0 - ramp;
                     1.0 / (factor * power) * (1.0 - kept) + 1.0 / power * kept
                 });

@@ -22,15 +22,16 @@ pub enum Packing {
 /// A weight `[out_features, in_features]` as a layer holds it.
 #[derive(Debug, Clone, Copy)]
 pub enum Weight<'a> {
-    /// A tensor that changes from step to step; products pack it as they go.
-    Trained(&'a Tensor),
+    /// A plain tensor, as weights are that change from step to step; products
+    /// pack it as they go.
+    Dense(&'a Tensor),
     /// A weight that was packed once.
     Frozen(&'a FrozenWeight),
 }
 
 impl<'a> From<&'a Tensor> for Weight<'a> {
     fn from(tensor: &'a Tensor) -> Self {
-        Self::Trained(tensor)
+        Self::Dense(tensor)
     }
 }
 
@@ -44,7 +45,7 @@ impl<'a> Weight<'a> {
     /// The device that holds the weight.
     pub fn device(self) -> &'a Device {
         match self {
-            Self::Trained(tensor) => tensor.device(),
+            Self::Dense(tensor) => tensor.device(),
             Self::Frozen(weight) => weight.device(),
         }
     }
@@ -52,7 +53,7 @@ impl<'a> Weight<'a> {
     /// The element type.
     pub fn dtype(self) -> DType {
         match self {
-            Self::Trained(tensor) => tensor.dtype(),
+            Self::Dense(tensor) => tensor.dtype(),
             Self::Frozen(weight) => weight.dtype(),
         }
     }

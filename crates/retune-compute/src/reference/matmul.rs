@@ -2,8 +2,7 @@
 
 use super::{weight_rows, write};
 use crate::backend::Product;
-use crate::cpu::K_BLOCK;
-use crate::ops::{LowRank, Weight};
+use crate::ops::{K_BLOCK, LowRank, Weight};
 use crate::{DType, Tensor};
 
 /// A matrix of f32 that may have to be read transposed.

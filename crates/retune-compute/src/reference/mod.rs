@@ -67,7 +67,7 @@ fn frozen_rows(weight: &FrozenWeight) -> Vec<f32> {
 /// `[out, in]`, row by row.
 fn weight_rows(weight: Weight<'_>) -> Vec<f32> {
     match weight {
-        Weight::Trained(tensor) => tensor.to_f32_vec(),
+        Weight::Dense(tensor) => tensor.to_f32_vec(),
         Weight::Frozen(weight) => frozen_rows(weight),
     }
 }

@@ -215,7 +215,7 @@ impl Case {
             } => {
                 let config = RopeConfig {
                     head_dim: 2 * pairs,
-                    theta: 1e4,
+                    rope_theta: 1e4,
                     scaling: RopeScaling::Linear { factor: 2.0 },
                 };
                 let angles =
@@ -350,7 +350,7 @@ impl Attention {
 
     pub(crate) fn config(&self) -> AttentionConfig {
         if self.causal {
-            AttentionConfig::causal(self.head_dim).with_window(self.window)
+            AttentionConfig::causal(self.head_dim).with_sliding_window(self.window)
         } else {
             AttentionConfig::bidirectional(self.head_dim)
         }

@@ -82,7 +82,7 @@ proptest! {
             let tokens = segments.tokens();
             let q = numbers.tensor(&[tokens, group, DIM]);
             let [k, v] = [(); 2].map(|()| numbers.tensor(&[tokens, 1, DIM]));
-            let config = AttentionConfig::causal(DIM).with_window(window);
+            let config = AttentionConfig::causal(DIM).with_sliding_window(window);
             let packed = attention_forward(&q, &k, &v, &segments, &config).unwrap();
             // Each sequence gets three blocks, handed out in turn.
             let count = lengths.len();

@@ -200,17 +200,17 @@ fn attention_arguments() {
         "attention_forward: `q` has shape [4, 2, 7], expected [T, H, D] with an even D of at most 256",
     );
     assert_message(
-        call(&q, &k, &segments, &config.with_window(Some(0))),
-        "attention_forward: `config.window` is 0, expected at least 1",
+        call(&q, &k, &segments, &config.with_sliding_window(Some(0))),
+        "attention_forward: `config.sliding_window` is 0, expected at least 1",
     );
     assert_message(
         call(
             &q,
             &k,
             &segments,
-            &AttentionConfig::bidirectional(8).with_window(Some(3)),
+            &AttentionConfig::bidirectional(8).with_sliding_window(Some(3)),
         ),
-        "attention_forward: `config.window` is 3, expected none for bidirectional attention",
+        "attention_forward: `config.sliding_window` is 3, expected none for bidirectional attention",
     );
     let cache = zeros(&device, &[2, 64, 2, 8]);
     let cached =
@@ -289,7 +289,7 @@ fn numbers_out_of_range() {
     );
     let config = RopeConfig {
         head_dim: 5,
-        theta: 1e4,
+        rope_theta: 1e4,
         scaling: RopeScaling::Default,
     };
     assert_message(
@@ -298,16 +298,16 @@ fn numbers_out_of_range() {
     );
     let config = RopeConfig {
         head_dim: 4,
-        theta: f32::NAN,
+        rope_theta: f32::NAN,
         scaling: RopeScaling::Default,
     };
     assert_message(
         RopeAngles::new(&device, &config, &[0]),
-        "RopeConfig: `theta` is NaN, expected a number above 1",
+        "RopeConfig: `rope_theta` is NaN, expected a number above 1",
     );
     let config = RopeConfig {
         head_dim: 4,
-        theta: 1e4,
+        rope_theta: 1e4,
         scaling: RopeScaling::Linear { factor: 0.0 },
     };
     assert_message(
@@ -316,7 +316,7 @@ fn numbers_out_of_range() {
     );
     let config = RopeConfig {
         head_dim: 4,
-        theta: 1e4,
+        rope_theta: 1e4,
         scaling: RopeScaling::Default,
     };
     let angles = RopeAngles::new(&device, &config, &[0, 1]).unwrap();

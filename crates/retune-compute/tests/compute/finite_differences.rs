@@ -170,7 +170,7 @@ proptest! {
     fn rope_and_linear(tokens in 1..8usize, heads in 1..4usize, pairs in 1..20usize, out in 1..40usize, seed: u64) {
         for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
             let numbers = Numbers::new(device, DType::F32, seed);
-            let config = RopeConfig { head_dim: 2 * pairs, theta: 1e4, scaling: RopeScaling::Default };
+            let config = RopeConfig { head_dim: 2 * pairs, rope_theta: 1e4, scaling: RopeScaling::Default };
             let angles = RopeAngles::new(device, &config, &numbers.indices(tokens, 300)).unwrap();
             check(
                 "rope",
@@ -222,7 +222,7 @@ proptest! {
             Segments::new(&offsets).unwrap()
         };
         let config = if causal {
-            AttentionConfig::causal(DIM).with_window(window)
+            AttentionConfig::causal(DIM).with_sliding_window(window)
         } else {
             AttentionConfig::bidirectional(DIM)
         };

@@ -230,7 +230,7 @@ fn rope_config(golden: &Golden, case: &str) -> RopeConfig {
     };
     RopeConfig {
         head_dim: golden.number(&format!("{case}.head_dim")),
-        theta: number("rope_theta"),
+        rope_theta: number("rope_theta"),
         scaling,
     }
 }
@@ -289,7 +289,7 @@ fn attention() {
             let head_dim = q.shape()[2];
             let config = match case {
                 "bidirectional" => AttentionConfig::bidirectional(head_dim),
-                "window" => AttentionConfig::causal(head_dim).with_window(Some(6)),
+                "window" => AttentionConfig::causal(head_dim).with_sliding_window(Some(6)),
                 _ => AttentionConfig::causal(head_dim),
             };
             let forward = attention_forward(&q, &k, &v, &segments, &config).unwrap();

@@ -18,6 +18,7 @@
 use std::ops::Range;
 
 use super::super::Cpu;
+use super::super::elementwise::{add_slice, cast_slice};
 use super::super::gemm::kernel::{Factor, PANEL, VECTOR};
 use super::super::gemm::panels::{pack_rows, panel_width, transpose_rows};
 use super::super::gemm::transpose::transpose_floats;
@@ -25,10 +26,7 @@ use super::super::math::exp;
 use super::super::scratch;
 use super::super::simd::{for_each_tier, sum_of_pairs};
 use super::super::split::RowsMut;
-use super::{
-    Problem, SmallProduct, TILE, add_slice, carve, key_tiles, pack_scores, round_slice,
-    scale_and_mask,
-};
+use super::{Problem, SmallProduct, TILE, carve, key_tiles, pack_scores, scale_and_mask};
 use crate::backend::AttentionBackward;
 use crate::ops::{AttentionConfig, KeySpan, Sequence};
 use crate::tensor::with_element;
@@ -122,109 +120,131 @@ impl<E: Factor> Gradients<'_, E> {
         keys: impl Fn(KeySpan) -> bool,
     ) {
         let p = &self.problem;
-        let (tier, dim, count) = (p.tier, p.dim, block.len());
-        let width = count.next_multiple_of(VECTOR);
-        let padded = dim.next_multiple_of(VECTOR);
-        let elements = 2 * count * dim
-            + 2 * width * dim
-            + 2 * width * padded
-            + 3 * TILE * width
-            + TILE * dim
-            + 512;
-        let values = 2 * TILE * width + 2 * dim * width + TILE * PANEL + 512;
-        let mut tiles = p
-            .tiles(sequence, block)
-            .filter(|t| only.is_none_or(|only| only == *t))
-            .peekable();
+        let wanted = |tile: &KeySpan| only.is_none_or(|only| only == *tile);
+        let mut tiles = p.tiles(sequence, block).filter(wanted).peekable();
         if tiles.peek().is_none() {
             return;
         }
-        scratch::with(elements, |mut space: &mut [E]| {
-            scratch::with(values, |mut floats: &mut [f32]| {
-                let q_rows = carve(&mut space, count * dim);
-                let d_rows = carve(&mut space, count * dim);
-                let q_transposed = carve(&mut space, width * dim);
-                let d_transposed = carve(&mut space, width * dim);
-                let q_panels = carve(&mut space, width * padded);
-                let d_panels = carve(&mut space, width * padded);
-                let rounded = carve(&mut space, TILE * width);
-                let paired = carve(&mut space, TILE * width);
-                let k_transposed = carve(&mut space, TILE * dim);
-                let scores = carve(&mut floats, TILE * width);
-                let slopes = carve(&mut floats, TILE * width);
-                let d_q = carve(&mut floats, dim * width);
-                let turned = carve(&mut floats, dim * width);
-                let product = carve(&mut floats, TILE * PANEL);
-
-                p.copy_rows(p.q, sequence, kv_head, block, q_rows);
-                p.copy_rows(self.d_out, sequence, kv_head, block, d_rows);
-                p.pack_transposed(q_rows, count, width, q_transposed);
-                p.pack_transposed(d_rows, count, width, d_transposed);
-                pack_all_columns(p, q_rows, count, q_panels);
-                pack_all_columns(p, d_rows, count, d_panels);
-                let (logsumexp, delta) = self.row_statistics(sequence, kv_head, block);
-                d_q.fill(0.0);
-                for tile in tiles {
-                    p.product_with_tile(p.k, tile, kv_head, (q_transposed, width), scores);
-                    p.product_with_tile(p.v, tile, kv_head, (d_transposed, width), slopes);
-                    let scores = &mut scores[..tile.len * width];
-                    let slopes = &mut slopes[..tile.len * width];
-                    let mask = p.mask(sequence, block, tile);
-                    scale_and_mask(tier, scores, width, p.config.scale, mask.as_ref());
-                    weights_and_slopes(
-                        tier,
-                        scores,
-                        slopes,
-                        width,
-                        p.config.scale,
-                        &logsumexp,
-                        &delta,
-                    );
-                    if keys(tile) {
-                        let groups = count.div_ceil(E::GROUP);
-                        round_slice(tier, scores, rounded);
-                        let weights = SmallProduct {
-                            rows: tile.len,
-                            groups,
-                            a: rounded,
-                            a_stride: width,
-                        };
-                        self.add_to_keys(&self.d_v, tile, kv_head, &weights, d_panels, product);
-                        round_slice(tier, slopes, rounded);
-                        let slopes = SmallProduct {
-                            rows: tile.len,
-                            groups,
-                            a: rounded,
-                            a_stride: width,
-                        };
-                        self.add_to_keys(&self.d_k, tile, kv_head, &slopes, q_panels, product);
-                    }
-                    if queries {
-                        pack_scores(tier, slopes, tile.len, width, paired);
-                        let stride = p.kv_heads * dim;
-                        let from = &p.k[tile.row * stride + kv_head * dim..];
-                        transpose_rows(tier, from, stride, (tile.len, dim), k_transposed, TILE);
-                        let groups = tile.len.div_ceil(E::GROUP);
-                        let keys = SmallProduct {
-                            rows: dim,
-                            groups,
-                            a: k_transposed,
-                            a_stride: TILE,
-                        };
-                        keys.run(p.kernel, paired, width, d_q, true);
-                    }
+        Space::with(block.len(), p.dim, |mut space: Space<'_, E>| {
+            self.prepare(sequence, kv_head, block, &mut space);
+            let statistics = self.row_statistics(sequence, kv_head, block);
+            for tile in tiles {
+                self.weights_of_tile(sequence, kv_head, block, tile, &statistics, &mut space);
+                if keys(tile) {
+                    self.add_tile_to_keys(kv_head, tile, &mut space);
                 }
                 if queries {
-                    transpose_floats(tier, (dim, count), d_q, width, turned, dim);
-                    for (row, values) in block.clone().zip(turned.chunks_exact(dim)) {
-                        let (token, head) = p.token_and_head(sequence, kv_head, row);
-                        // SAFETY: only one task adds to the queries of this block.
-                        let cells = unsafe { self.d_q.cells(token * p.heads + head, 0..dim) };
-                        add_slice(tier, values, cells);
-                    }
+                    self.add_tile_to_queries(kv_head, tile, &mut space);
                 }
-            })
+            }
+            if queries {
+                self.store_queries(sequence, kv_head, block, &mut space);
+            }
         });
+    }
+
+    /// Packs the rows of `q` and of the gradient for the products to come.
+    fn prepare(
+        &self,
+        sequence: &Sequence,
+        kv_head: usize,
+        block: &Range<usize>,
+        space: &mut Space<'_, E>,
+    ) {
+        let p = &self.problem;
+        let (count, width) = (space.count, space.width);
+        let rows = [
+            (p.q, &mut *space.q_transposed, &mut *space.q_panels),
+            (self.d_out, &mut *space.d_transposed, &mut *space.d_panels),
+        ];
+        for (from, transposed, panels) in rows {
+            p.copy_rows(from, sequence, kv_head, block, space.rows);
+            p.pack_transposed(space.rows, count, width, transposed);
+            pack_all_columns(p, space.rows, count, panels);
+        }
+        space.d_q.fill(0.0);
+    }
+
+    /// `P` and `dS` of one tile, to `scores` and `slopes`.
+    fn weights_of_tile(
+        &self,
+        sequence: &Sequence,
+        kv_head: usize,
+        block: &Range<usize>,
+        tile: KeySpan,
+        (logsumexp, delta): &([f32; TILE], [f32; TILE]),
+        space: &mut Space<'_, E>,
+    ) {
+        let (p, width) = (&self.problem, space.width);
+        let q = (&*space.q_transposed, width);
+        p.product_with_tile(p.k, tile, kv_head, q, space.scores);
+        let d_out = (&*space.d_transposed, width);
+        p.product_with_tile(p.v, tile, kv_head, d_out, space.slopes);
+        let (scores, slopes) = space.of_tile(tile);
+        let (mask, scale) = (p.mask(sequence, block, tile), p.config.scale);
+        scale_and_mask(p.tier, scores, width, scale, mask.as_ref());
+        weights_and_slopes(p.tier, scores, slopes, width, scale, logsumexp, delta);
+    }
+
+    /// `dv += Pᵀ·do` and `dk += dSᵀ·q` for the keys of one tile.
+    fn add_tile_to_keys(&self, kv_head: usize, tile: KeySpan, space: &mut Space<'_, E>) {
+        let len = tile.len * space.width;
+        let sums = [
+            (&*space.scores, &*space.d_panels, &self.d_v),
+            (&*space.slopes, &*space.q_panels, &self.d_k),
+        ];
+        for (factors, panels, target) in sums {
+            cast_slice(self.problem.tier, &factors[..len], space.rounded);
+            let left = SmallProduct {
+                rows: tile.len,
+                groups: space.count.div_ceil(E::GROUP),
+                a: &*space.rounded,
+                a_stride: space.width,
+            };
+            self.add_to_keys(target, tile, kv_head, &left, panels, space.product);
+        }
+    }
+
+    /// `dqᵀ += kᵀ·dSᵀ` for the queries of the block.
+    fn add_tile_to_queries(&self, kv_head: usize, tile: KeySpan, space: &mut Space<'_, E>) {
+        let (p, width) = (&self.problem, space.width);
+        let slopes = &space.slopes[..tile.len * width];
+        pack_scores(p.tier, slopes, tile.len, width, space.paired);
+        let stride = p.kv_heads * p.dim;
+        let from = &p.k[tile.row * stride + kv_head * p.dim..];
+        transpose_rows(
+            p.tier,
+            from,
+            stride,
+            (tile.len, p.dim),
+            space.k_transposed,
+            TILE,
+        );
+        let keys = SmallProduct {
+            rows: p.dim,
+            groups: tile.len.div_ceil(E::GROUP),
+            a: &*space.k_transposed,
+            a_stride: TILE,
+        };
+        keys.run(p.kernel, space.paired, width, space.d_q, true);
+    }
+
+    fn store_queries(
+        &self,
+        sequence: &Sequence,
+        kv_head: usize,
+        block: &Range<usize>,
+        space: &mut Space<'_, E>,
+    ) {
+        let p = &self.problem;
+        let shape = (p.dim, space.count);
+        transpose_floats(p.tier, shape, space.d_q, space.width, space.turned, p.dim);
+        for (row, values) in block.clone().zip(space.turned.chunks_exact(p.dim)) {
+            let (token, head) = p.token_and_head(sequence, kv_head, row);
+            // SAFETY: only one task adds to the queries of this block.
+            let cells = unsafe { self.d_q.cells(token * p.heads + head, 0..p.dim) };
+            add_slice(p.tier, values, cells);
+        }
     }
 
     /// `logsumexp` and `δ` of a block's rows, one lane each.
@@ -269,6 +289,76 @@ impl<E: Factor> Gradients<'_, E> {
                 add_slice(p.tier, &values[..columns], cells);
             }
         }
+    }
+}
+
+/// What one block of `count` query rows is worked on in; `width` is `count`
+/// rounded up to vectors.
+struct Space<'s, E> {
+    count: usize,
+    width: usize,
+    /// `[count][D]`.
+    rows: &'s mut [E],
+    /// `[D][width]`, packed: `q`, and the gradient of the output.
+    q_transposed: &'s mut [E],
+    d_transposed: &'s mut [E],
+    /// `[count][D]` in panels, of the same two.
+    q_panels: &'s mut [E],
+    d_panels: &'s mut [E],
+    /// `[keys][width]`: `P` or `dS`, rounded.
+    rounded: &'s mut [E],
+    /// `[keys][width]` in groups of keys: `dS`.
+    paired: &'s mut [E],
+    /// `[D][keys]`.
+    k_transposed: &'s mut [E],
+    /// `[keys][width]`: `S`, then `P`.
+    scores: &'s mut [f32],
+    /// `[keys][width]`: `dP`, then `dS`.
+    slopes: &'s mut [f32],
+    /// `[D][width]`.
+    d_q: &'s mut [f32],
+    /// `[count][D]`.
+    turned: &'s mut [f32],
+    /// `[keys][PANEL]`.
+    product: &'s mut [f32],
+}
+
+impl<E: Factor> Space<'_, E> {
+    fn with(count: usize, dim: usize, body: impl FnOnce(Space<'_, E>)) {
+        let width = count.next_multiple_of(VECTOR);
+        let padded = dim.next_multiple_of(VECTOR);
+        // Each part begins on a cache line.
+        const LINES: usize = 512;
+        let elements =
+            count * dim + 2 * width * (dim + padded) + 2 * TILE * width + TILE * dim + LINES;
+        let values = 2 * TILE * width + 2 * dim * width + TILE * PANEL + LINES;
+        scratch::with(elements, |mut space: &mut [E]| {
+            scratch::with(values, |mut floats: &mut [f32]| {
+                body(Space {
+                    count,
+                    width,
+                    rows: carve(&mut space, count * dim),
+                    q_transposed: carve(&mut space, width * dim),
+                    d_transposed: carve(&mut space, width * dim),
+                    q_panels: carve(&mut space, width * padded),
+                    d_panels: carve(&mut space, width * padded),
+                    rounded: carve(&mut space, TILE * width),
+                    paired: carve(&mut space, TILE * width),
+                    k_transposed: carve(&mut space, TILE * dim),
+                    scores: carve(&mut floats, TILE * width),
+                    slopes: carve(&mut floats, TILE * width),
+                    d_q: carve(&mut floats, dim * width),
+                    turned: carve(&mut floats, dim * width),
+                    product: carve(&mut floats, TILE * PANEL),
+                });
+            });
+        });
+    }
+
+    /// `scores` and `slopes` of the keys that a tile has.
+    fn of_tile(&mut self, tile: KeySpan) -> (&mut [f32], &mut [f32]) {
+        let len = tile.len * self.width;
+        (&mut self.scores[..len], &mut self.slopes[..len])
     }
 }
 

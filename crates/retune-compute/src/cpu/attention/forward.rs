@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::super::Cpu;
+use super::super::elementwise::cast_slice;
 use super::super::gemm::kernel::{Factor, VECTOR};
 use super::super::gemm::panels::transpose_rows;
 use super::super::gemm::transpose::transpose_floats;
@@ -10,7 +11,7 @@ use super::super::math::exp;
 use super::super::scratch;
 use super::super::simd::for_each_tier;
 use super::super::split::RowsMut;
-use super::{Problem, SmallProduct, TILE, carve, pack_scores, round_slice, scale_and_mask};
+use super::{Problem, SmallProduct, TILE, carve, pack_scores, scale_and_mask};
 use crate::Tensor;
 use crate::backend::Qkv;
 use crate::ops::{AttentionConfig, Sequence};
@@ -109,7 +110,7 @@ impl<E: Factor> Problem<'_, E> {
                         let (token, head) = self.token_and_head(sequence, kv_head, row);
                         // SAFETY: each task has its own tokens and heads.
                         let cells = unsafe { out.cells(token * self.heads + head, 0..dim) };
-                        round_slice(self.tier, values, cells);
+                        cast_slice(self.tier, values, cells);
                         if let Some(logsumexp) = logsumexp {
                             // SAFETY: as above.
                             let cell = unsafe { logsumexp.cells(token * self.heads + head, 0..1) };
@@ -139,11 +140,16 @@ for_each_tier! {
             running.shrink[lane] = exp::<FUSED>(before[lane] - base[lane]);
             running.sum[lane] *= running.shrink[lane];
         }
+        // A sum of its own for each tile keeps long rows exact.
+        let mut sums = [0.0f32; TILE];
         for row in scores.chunks_exact_mut(width) {
-            for ((score, base), sum) in row.iter_mut().zip(&base).zip(&mut running.sum) {
+            for ((score, base), sum) in row.iter_mut().zip(&base).zip(&mut sums) {
                 *score = exp::<FUSED>(*score - base);
                 *sum += *score;
             }
+        }
+        for (total, sum) in running.sum.iter_mut().zip(sums) {
+            *total += sum;
         }
     }
 

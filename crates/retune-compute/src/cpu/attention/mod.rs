@@ -249,20 +249,6 @@ for_each_tier! {
         }
     }
 
-    /// `to[i] = from[i]`, rounded.
-    fn round_slice<E: Factor>(from: &[f32], to: &mut [E]) {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = E::from_f32(*from);
-        }
-    }
-
-    /// `to[i] += from[i]`.
-    fn add_slice(from: &[f32], to: &mut [f32]) {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to += from;
-        }
-    }
-
     /// Scales scores, and hides those outside the mask.
     fn scale_and_mask(scores: &mut [f32], width: usize, scale: f32, mask: Option<&Mask>) {
         for (key, row) in scores.chunks_exact_mut(width).enumerate() {

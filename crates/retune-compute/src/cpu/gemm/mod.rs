@@ -28,13 +28,10 @@ use crate::backend::{PackedWeight, Product, Storage};
 use crate::dtype::Element;
 use crate::error::Result;
 use crate::host::held_bytes;
-use crate::ops::{FrozenWeight, LowRank, Packing, Weight};
+use crate::ops::{FrozenWeight, K_BLOCK, LowRank, Packing, Weight};
 use crate::tensor::with_element;
 use crate::{DType, Tensor, Tier};
 
-/// Values of `k` that one chain of multiply-adds takes. Part of what a
-/// product means: see [`crate::ops`]'s `matmul`.
-pub(crate) const K_BLOCK: usize = 512;
 /// Most rows of a task.
 const ROW_BLOCK: usize = 240;
 
@@ -86,8 +83,8 @@ fn matrix_of<'a, E: Factor>(
     n: usize,
 ) -> Matrix<'a, E> {
     let source = match weight {
-        Weight::Trained(tensor) if transposed => Source::Columns(tensor.as_slice()),
-        Weight::Trained(tensor) => Source::Rows(tensor.as_slice()),
+        Weight::Dense(tensor) if transposed => Source::Columns(tensor.as_slice()),
+        Weight::Dense(tensor) => Source::Rows(tensor.as_slice()),
         Weight::Frozen(weight) => frozen_source(weight, transposed),
     };
     Matrix { source, k, n }
@@ -179,7 +176,7 @@ fn run<E: Factor, O: Element>(cpu: &Cpu, product: &Product<'_>, out: &mut Tensor
         }) => {
             let rank = u.rows_by_width().1;
             let u = left(cpu, u, false, (m, rank), &mut u_copy)?;
-            let b = matrix_of::<E>(Weight::Trained(b), *transposed, rank, n);
+            let b = matrix_of::<E>(Weight::Dense(b), *transposed, rank, n);
             (rank > 0).then_some((u, b))
         }
     };

@@ -122,7 +122,7 @@ pub fn matmul_nt(a: &Tensor, b: &Tensor, epilogue: Epilogue<'_>, out: &mut Tenso
 }
 
 /// `out = epilogue(aᵀ · b)`: the product of a weight's gradient, with
-/// `a = d_y`, `b = x` and `accumulate`.
+/// `a = d_y`, `b = x` and `accumulate`. Takes a copy of `a` for a while.
 ///
 /// # Shapes
 /// `a`: `[K, M]`; `b`: `[K, N]`, both f32 or both bf16; `out`: `[M, N]`.

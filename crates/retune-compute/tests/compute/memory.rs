@@ -3,7 +3,7 @@
 use retune_compute::ops::*;
 use retune_compute::{CpuOptions, DType, Device, Error, Tensor, Tier, bf16};
 
-use crate::cases::Numbers;
+use crate::cases::{Numbers, at_most};
 use crate::devices::FAST;
 
 #[test]
@@ -168,4 +168,36 @@ fn a_head_that_runs_out_of_memory_leaves_its_gradients_alone() {
         }
     }
     assert!(outcomes.iter().all(|count| *count > 5), "{outcomes:?}");
+}
+
+#[test]
+fn a_chunk_of_the_head_costs_what_it_says() {
+    const SHAPE: [usize; 2] = [1000, 64];
+    let [vocabulary, width] = SHAPE;
+    let rows: Vec<u32> = (0..at_most(70) as u32).collect();
+    for dtype in [DType::F32, DType::BF16] {
+        let device = Device::cpu();
+        let tensor = |shape: [usize; 2], dtype| Tensor::zeros(&device, &shape, dtype).unwrap();
+        let (hidden, head) = (tensor([rows.len(), width], dtype), tensor(SHAPE, dtype));
+        let mut d_hidden = tensor([rows.len(), width], DType::F32);
+        let mut d_weight = tensor(SHAPE, DType::F32);
+        let scored = Scored {
+            rows: &rows,
+            targets: &rows,
+            chunk_rows: 32,
+        };
+        let said = scored.chunk_bytes(SHAPE, dtype);
+        let before = device.memory().in_use;
+        device.reset_peak_memory();
+        let wanted = HeadGradients {
+            d_hidden: Some(&mut d_hidden),
+            d_weight: Some(&mut d_weight),
+        };
+        head_cross_entropy_backward(&hidden, &head, scored, 1.0, wanted).unwrap();
+        let taken = device.memory().peak - before;
+        assert!(
+            taken >= said && taken <= said + said / 4,
+            "{dtype}, {vocabulary}: {taken} taken, {said} said"
+        );
+    }
 }

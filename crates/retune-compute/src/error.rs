@@ -37,7 +37,7 @@ pub enum Error {
     /// Arguments of one call live on different devices.
     #[error(
         "{op}: `{argument}` is on {found}, the other arguments are on {expected}\n\
-         hint: copy it with `Tensor::to_device` first"
+         hint: copy it with `Tensor::to_device`; a device made twice is two devices, so clone one"
     )]
     DeviceMismatch {
         /// The operation that was called.

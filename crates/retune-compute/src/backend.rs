@@ -8,10 +8,8 @@
 //! Methods may rely on what the `ops` functions have checked: shapes, types,
 //! devices, index ranges and offsets all fit.
 
-use std::sync::Arc;
-
-use crate::error::{Error, Result};
-use crate::host::{HostBuffer, HostMemory, MemoryUse};
+use crate::error::Result;
+use crate::host::{HostBuffer, MemoryUse};
 use crate::ops::{
     AdamW, AttentionConfig, Dropout, Epilogue, GeluKind, Packing, RowKey, Sequence, Weight,
 };
@@ -38,14 +36,6 @@ impl Storage {
             Self::Host(buffer) => buffer,
         }
     }
-
-    /// Allocates from `memory`, on behalf of the device called `device`.
-    pub(crate) fn on_host(memory: &Arc<HostMemory>, device: String, bytes: usize) -> Result<Self> {
-        match memory.allocate(bytes) {
-            Some(buffer) => Ok(Self::Host(buffer)),
-            None => Err(Error::OutOfMemory { device, bytes }),
-        }
-    }
 }
 
 /// The second factor of a product, read as a `[K, N]` matrix.
@@ -67,6 +57,36 @@ pub(crate) struct Product<'a> {
     pub(crate) k: usize,
     pub(crate) n: usize,
     pub(crate) epilogue: Epilogue<'a>,
+}
+
+impl Product<'_> {
+    /// The first factors that are read: the product's, and its low-rank
+    /// term's.
+    pub(crate) fn first_factors(&self) -> (FirstFactor, Option<FirstFactor>) {
+        let dtype = self.a.dtype();
+        let own = FirstFactor {
+            dtype,
+            m: self.m,
+            k: self.k,
+            transposed: self.a_transposed,
+        };
+        let low_rank = self.epilogue.low_rank.map(|term| FirstFactor {
+            k: term.u.rows_by_width().1,
+            transposed: false,
+            ..own
+        });
+        (own, low_rank)
+    }
+}
+
+/// The form of a product's first factor, `[m, k]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FirstFactor {
+    pub(crate) dtype: DType,
+    pub(crate) m: usize,
+    pub(crate) k: usize,
+    /// Whether it is stored as `[k, m]`.
+    pub(crate) transposed: bool,
 }
 
 /// The forms in which a backend keeps a frozen weight.
@@ -160,7 +180,14 @@ pub(crate) trait Backend: Send + Sync {
 
     fn packed_bytes(&self, out: usize, input: usize, dtype: DType, packing: Packing) -> usize;
     fn pack(&self, weight: &Tensor, packing: Packing) -> Result<PackedWeight>;
-    fn matmul(&self, product: &Product<'_>, out: &mut Tensor) -> Result<()>;
+
+    /// Bytes of working memory that a product wants for a first factor of
+    /// `[m, k]`; 0 if none.
+    fn matmul_workspace(&self, first: FirstFactor) -> usize;
+
+    /// `workspace` has the bytes asked for, those of a low-rank term's first
+    /// factor (not transposed) behind those of the product's own.
+    fn matmul(&self, product: &Product<'_>, workspace: Option<&mut Storage>, out: &mut Tensor);
 
     fn embedding_forward(&self, table: Weight<'_>, ids: &[u32], y: &mut Tensor);
     fn embedding_backward(&self, d_y: &Tensor, ids: &[u32], d_table: &mut Tensor);

@@ -28,8 +28,8 @@ use std::sync::Arc;
 
 pub(crate) use self::pool::ThreadPool;
 use crate::backend::{
-    AdamWTensors, AttentionBackward, Backend, NormBackward, PackedWeight, Product, Qkv, RowOutcome,
-    Storage,
+    AdamWTensors, AttentionBackward, Backend, FirstFactor, NormBackward, PackedWeight, Product,
+    Qkv, RowOutcome, Storage,
 };
 use crate::error::{Error, Result};
 use crate::host::{HostMemory, MemoryUse};
@@ -75,8 +75,19 @@ impl Cpu {
         })
     }
 
-    fn host_memory(&self, bytes: usize) -> Result<Storage> {
-        Storage::on_host(&self.memory, self.name(), bytes)
+    fn out_of_memory(&self, bytes: usize) -> Error {
+        Error::OutOfMemory {
+            device: self.name(),
+            bytes,
+        }
+    }
+
+    /// Memory for a packed weight.
+    fn weight_memory(&self, bytes: usize) -> Result<Storage> {
+        let buffer = self.memory.allocate_lasting(bytes);
+        buffer
+            .map(Storage::Host)
+            .ok_or_else(|| self.out_of_memory(bytes))
     }
 }
 
@@ -103,7 +114,10 @@ impl Backend for Cpu {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Storage> {
-        self.host_memory(bytes)
+        let buffer = self.memory.allocate(bytes);
+        buffer
+            .map(Storage::Host)
+            .ok_or_else(|| self.out_of_memory(bytes))
     }
 
     fn packed_bytes(&self, out: usize, input: usize, dtype: DType, packing: Packing) -> usize {
@@ -114,8 +128,12 @@ impl Backend for Cpu {
         gemm::pack(self, weight, packing)
     }
 
-    fn matmul(&self, product: &Product<'_>, out: &mut Tensor) -> Result<()> {
-        gemm::matmul(self, product, out)
+    fn matmul_workspace(&self, first: FirstFactor) -> usize {
+        gemm::workspace_bytes(first)
+    }
+
+    fn matmul(&self, product: &Product<'_>, workspace: Option<&mut Storage>, out: &mut Tensor) {
+        gemm::matmul(self, product, workspace, out);
     }
 
     fn embedding_forward(&self, table: Weight<'_>, ids: &[u32], y: &mut Tensor) {

@@ -2,10 +2,9 @@
 //! vocabulary never exists.
 
 use super::check::Check;
-use super::matmul::{Epilogue, linear_backward, linear_forward, matmul_tn};
-use super::rows::scatter_add_rows;
+use super::matmul::Epilogue;
 use super::weight::Weight;
-use crate::backend::RowOutcome;
+use crate::backend::{Factor, FirstFactor, Product, RowOutcome, Storage};
 use crate::error::Result;
 use crate::{DType, Tensor};
 
@@ -108,13 +107,7 @@ fn run(
     scored: Scored<'_>,
     mut backward: Option<(f32, HeadGradients<'_>)>,
 ) -> Result<HeadLoss> {
-    let vocabulary = check(
-        Check::new(op),
-        hidden,
-        head,
-        scored,
-        backward.as_ref().map(|(_, g)| g),
-    )?;
+    let vocabulary = check(Check::new(op), hidden, head, scored, backward.as_ref())?;
     let device = hidden.device();
     let backend = device.backend();
     let count = scored.rows.len();
@@ -122,6 +115,7 @@ fn run(
     let mut correct = Tensor::empty(device, &[count], DType::F32)?;
     // Everything that can fail comes first: a gradient is written whole or not.
     let mut space = Workspace::new(hidden, vocabulary, &scored, backward.as_ref())?;
+    let width = hidden.rows_by_width().1;
     for first in (0..count).step_by(scored.chunk_rows) {
         let chunk = first..(first + scored.chunk_rows).min(count);
         let rows = &scored.rows[chunk.clone()];
@@ -131,9 +125,13 @@ fn run(
             logits,
             d_logits,
             d_x,
+            products,
         } = space.for_rows(rows.len());
+        let count = rows.len();
         backend.gather_rows(hidden, rows, x);
-        linear_forward(x, head, Epilogue::default(), logits)?;
+        let shape = [count, width, vocabulary];
+        let forward = product((x, false), (head, true), shape);
+        backend.matmul(&forward, products.as_mut(), logits);
         let outcome = RowOutcome {
             first,
             losses: &mut losses,
@@ -152,14 +150,36 @@ fn run(
             None => &*logits,
         };
         if let Some(d_weight) = gradients.d_weight.as_deref_mut() {
-            matmul_tn(d_logits, x, Epilogue::default().accumulate(), d_weight)?;
+            let shape = [vocabulary, count, width];
+            let mut product = product((d_logits, true), ((&*x).into(), false), shape);
+            product.epilogue = Epilogue::default().accumulate();
+            backend.matmul(&product, products.as_mut(), d_weight);
         }
         if let (Some(d_hidden), Some(d_x)) = (gradients.d_hidden.as_deref_mut(), d_x) {
-            linear_backward(d_logits, head, Epilogue::default(), d_x)?;
-            scatter_add_rows(d_x, rows, d_hidden)?;
+            let shape = [count, vocabulary, width];
+            let product = product((d_logits, false), (head, false), shape);
+            backend.matmul(&product, products.as_mut(), d_x);
+            backend.scatter_rows(d_x, rows, d_hidden, true);
         }
     }
     Ok(HeadLoss { losses, correct })
+}
+
+/// A product `[m, k] · [k, n]` of two factors that may be stored transposed.
+fn product<'a>(
+    (a, a_transposed): (&'a Tensor, bool),
+    (weight, transposed): (Weight<'a>, bool),
+    [m, k, n]: [usize; 3],
+) -> Product<'a> {
+    Product {
+        a,
+        a_transposed,
+        b: Factor { weight, transposed },
+        m,
+        k,
+        n,
+        epilogue: Epilogue::default(),
+    }
 }
 
 /// The tensors that one chunk of rows is worked on in.
@@ -172,6 +192,8 @@ struct Workspace {
     d_logits: Option<Tensor>,
     /// `[chunk, C]`, f32, where the gradient of the hidden states is wanted.
     d_x: Option<Tensor>,
+    /// What the products work in, one after the other.
+    products: Option<Storage>,
 }
 
 impl Workspace {
@@ -186,7 +208,22 @@ impl Workspace {
         let rows = scored.chunk_rows.min(scored.rows.len());
         let tensor = |width, dtype| Tensor::empty(device, &[rows, width], dtype);
         let d_hidden = backward.is_some_and(|(_, wanted)| wanted.d_hidden.is_some());
-        let space = Self {
+        let first = |m, k, transposed| {
+            device.backend().matmul_workspace(FirstFactor {
+                dtype,
+                m,
+                k,
+                transposed,
+            })
+        };
+        let forward = first(rows, width, false);
+        let bytes = match backward {
+            None => forward,
+            Some(_) => forward
+                .max(first(rows, vocabulary, false))
+                .max(first(vocabulary, rows, true)),
+        };
+        Ok(Self {
             x: tensor(width, dtype)?,
             logits: tensor(vocabulary, DType::F32)?,
             d_logits: match backward {
@@ -198,13 +235,11 @@ impl Workspace {
             } else {
                 None
             },
-        };
-        if backward.is_some() {
-            // Products copy a factor that is transposed or has an odd width; a
-            // buffer that was there once is there again.
-            drop(Tensor::empty(device, &[rows + 1, vocabulary + 1], dtype)?);
-        }
-        Ok(space)
+            products: match bytes {
+                0 => None,
+                _ => Some(device.backend().allocate(bytes)?),
+            },
+        })
     }
 
     /// The same for the `rows` rows of the next chunk, which is never larger.
@@ -223,7 +258,7 @@ fn check(
     hidden: &Tensor,
     head: Weight<'_>,
     scored: Scored<'_>,
-    gradients: Option<&HeadGradients<'_>>,
+    backward: Option<&(f32, HeadGradients<'_>)>,
 ) -> Result<usize> {
     let [vocabulary, width] = check.weight("head", head)?;
     check.device("head", head.device(), hidden.device())?;
@@ -240,7 +275,8 @@ fn check(
     check.length("scored.targets", scored.targets.len(), scored.rows.len())?;
     check.indices("scored.rows", scored.rows, tokens)?;
     check.indices("scored.targets", scored.targets, vocabulary)?;
-    if let Some(gradients) = gradients {
+    if let Some((grad_scale, gradients)) = backward {
+        check.number("grad_scale", *grad_scale, |_| true, "a finite number")?;
         let wanted = [
             (
                 "gradients.d_hidden",

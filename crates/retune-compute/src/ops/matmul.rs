@@ -203,10 +203,10 @@ fn product(
     out: &mut Tensor,
 ) -> Result<()> {
     let check = Check::new(op);
-    let (a_name, b_name) = match op {
-        "linear_forward" => ("x", "weight"),
-        "linear_backward" => ("d_y", "weight"),
-        _ => ("a", "b"),
+    let (a_name, b_name, out_name) = match op {
+        "linear_forward" => ("x", "weight", "y"),
+        "linear_backward" => ("d_y", "weight", "d_x"),
+        _ => ("a", "b", "out"),
     };
     check.device(b_name, b.weight.device(), a.device())?;
     let (a_rows, a_width) = check.first_axis(a_name, a)?;
@@ -233,9 +233,9 @@ fn product(
         return Err(check.wrong_shape(a_name, a, format!("{axis} to fit `{b_name}`")));
     }
     check.dtype(a_name, a, b.weight.dtype())?;
-    check.device("out", out.device(), a.device())?;
-    if check.first_axis("out", out)? != (m, n) {
-        return Err(check.wrong_shape("out", out, format!("[{m}, {n}]")));
+    check.device(out_name, out.device(), a.device())?;
+    if check.first_axis(out_name, out)? != (m, n) {
+        return Err(check.wrong_shape(out_name, out, format!("[{m}, {n}]")));
     }
     check_epilogue(check, a, (m, n), &epilogue)?;
     if m == 0 || n == 0 {
@@ -250,7 +250,17 @@ fn product(
         n,
         epilogue,
     };
-    a.device().backend().matmul(&product, out)
+    let backend = a.device().backend();
+    let (first, low_rank) = product.first_factors();
+    let bytes = low_rank
+        .map_or(0, |first| backend.matmul_workspace(first))
+        .saturating_add(backend.matmul_workspace(first));
+    let mut workspace = match bytes {
+        0 => None,
+        _ => Some(backend.allocate(bytes)?),
+    };
+    backend.matmul(&product, workspace.as_mut(), out);
+    Ok(())
 }
 
 fn check_epilogue(

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use half::bf16;
 
 use crate::backend::{
-    AdamWTensors, AttentionBackward, Backend, NormBackward, PackedWeight, Product, Qkv, RowOutcome,
-    Storage,
+    AdamWTensors, AttentionBackward, Backend, FirstFactor, NormBackward, PackedWeight, Product,
+    Qkv, RowOutcome, Storage,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::{HostMemory, MemoryUse};
 use crate::ops::{
     AdamW, AttentionConfig, Dropout, FrozenWeight, GeluKind, Packing, RowKey, Sequence, Weight,
@@ -90,11 +90,15 @@ impl Backend for Reference {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Storage> {
-        Storage::on_host(&self.memory, self.name(), bytes)
+        let buffer = self.memory.allocate(bytes);
+        buffer.map(Storage::Host).ok_or_else(|| Error::OutOfMemory {
+            device: self.name(),
+            bytes,
+        })
     }
 
     fn packed_bytes(&self, out: usize, input: usize, dtype: DType, _packing: Packing) -> usize {
-        out * input * dtype.size()
+        out.saturating_mul(input).saturating_mul(dtype.size())
     }
 
     fn pack(&self, weight: &Tensor, _packing: Packing) -> Result<PackedWeight> {
@@ -110,9 +114,12 @@ impl Backend for Reference {
         })
     }
 
-    fn matmul(&self, product: &Product<'_>, out: &mut Tensor) -> Result<()> {
+    fn matmul_workspace(&self, _first: FirstFactor) -> usize {
+        0
+    }
+
+    fn matmul(&self, product: &Product<'_>, _workspace: Option<&mut Storage>, out: &mut Tensor) {
         matmul::matmul(product, out);
-        Ok(())
     }
 
     fn embedding_forward(&self, table: Weight<'_>, ids: &[u32], y: &mut Tensor) {

@@ -8,6 +8,7 @@ mod devices;
 mod errors;
 mod finite_differences;
 mod goldens;
+mod masks;
 mod memory;
 mod products;
 mod reference;

@@ -26,7 +26,8 @@ use super::super::math::exp;
 use super::super::scratch;
 use super::super::simd::{for_each_tier, sum_of_pairs};
 use super::super::split::RowsMut;
-use super::{Problem, SmallProduct, TILE, carve, key_tiles, pack_scores, scale_and_mask};
+use super::apart::{Apart, add_to_sums_over_keys, add_to_sums_over_lanes, set_apart};
+use super::{Mask, Problem, SmallProduct, TILE, carve, key_tiles, pack_scores, scale_and_mask};
 use crate::backend::AttentionBackward;
 use crate::ops::{AttentionConfig, KeySpan, Sequence};
 use crate::tensor::with_element;
@@ -81,23 +82,22 @@ pub(in crate::cpu) fn backward(
                 gradients.block(sequence, task % kv_heads, block, true, None, |_| false);
             });
         }
+        // Only the keys of the first sequence can have other readers.
+        let shares = |s: &&Sequence| s.keys.first().is_some_and(|k| !s.queries.contains(&k.row));
+        let others: Vec<&Sequence> = sequences.iter().filter(shares).collect();
         let mut tiles = Vec::new();
-        for owner in sequences {
+        for (index, owner) in sequences.iter().enumerate() {
+            let own = (!shared_out).then_some(owner);
+            let others = if index == 0 { &others[..] } else { &[] };
             let span = owner.keys.last().filter(|span| owner.queries.contains(&span.row));
-            // Later sequences that attend to the same rows share a prefix.
-            let attends = |s: &&Sequence| {
-                let own = std::ptr::eq(*s, owner);
-                let shares = span.is_some_and(|span| s.keys.iter().any(|k| k.row == span.row));
-                if own { !shared_out } else { shares }
-            };
-            let readers: Vec<&Sequence> = sequences.iter().filter(attends).collect();
-            if !readers.is_empty() {
-                tiles.extend(span.into_iter().flat_map(|s| key_tiles(*s)).map(|t| (t, readers.clone())));
+            if own.is_some() || !others.is_empty() {
+                let key_tiles = span.into_iter().flat_map(|span| key_tiles(*span));
+                tiles.extend(key_tiles.map(|tile| (tile, own, others)));
             }
         }
         cpu.pool.run(tiles.len() * kv_heads, |task| {
-            let (tile, readers) = &tiles[task / kv_heads];
-            for sequence in readers {
+            let (tile, own, others) = &tiles[task / kv_heads];
+            for sequence in own.iter().chain(*others) {
                 for block in gradients.problem.blocks(sequence) {
                     gradients.block(sequence, task % kv_heads, &block, false, Some(*tile), |_| true);
                 }
@@ -129,12 +129,14 @@ impl<E: Factor> Gradients<'_, E> {
             self.prepare(sequence, kv_head, block, &mut space);
             let statistics = self.row_statistics(sequence, kv_head, block);
             for tile in tiles {
-                self.weights_of_tile(sequence, kv_head, block, tile, &statistics, &mut space);
+                let mask = p.mask(sequence, block, tile);
+                let mask = mask.as_ref();
+                self.weights_of_tile(kv_head, tile, mask, &statistics, &mut space);
                 if keys(tile) {
-                    self.add_tile_to_keys(kv_head, tile, &mut space);
+                    self.add_tile_to_keys(kv_head, tile, mask, &mut space);
                 }
                 if queries {
-                    self.add_tile_to_queries(kv_head, tile, &mut space);
+                    self.add_tile_to_queries(kv_head, tile, mask, &mut space);
                 }
             }
             if queries {
@@ -154,12 +156,23 @@ impl<E: Factor> Gradients<'_, E> {
         let p = &self.problem;
         let (count, width) = (space.count, space.width);
         let rows = [
-            (p.q, &mut *space.q_transposed, &mut *space.q_panels),
-            (self.d_out, &mut *space.d_transposed, &mut *space.d_panels),
+            (
+                p.q,
+                &mut *space.q_transposed,
+                &mut *space.q_panels,
+                &mut space.q_apart,
+            ),
+            (
+                self.d_out,
+                &mut *space.d_transposed,
+                &mut *space.d_panels,
+                &mut space.d_apart,
+            ),
         ];
-        for (from, transposed, panels) in rows {
+        for (from, transposed, panels, apart) in rows {
             p.copy_rows(from, sequence, kv_head, block, space.rows);
             p.pack_transposed(space.rows, count, width, transposed);
+            *apart = set_apart(p.tier, space.rows, (count, p.dim), p.dim);
             pack_all_columns(p, space.rows, count, panels);
         }
         space.d_q.fill(0.0);
@@ -168,10 +181,9 @@ impl<E: Factor> Gradients<'_, E> {
     /// `P` and `dS` of one tile, to `scores` and `slopes`.
     fn weights_of_tile(
         &self,
-        sequence: &Sequence,
         kv_head: usize,
-        block: &Range<usize>,
         tile: KeySpan,
+        mask: Option<&Mask>,
         (logsumexp, delta): &([f32; TILE], [f32; TILE]),
         space: &mut Space<'_, E>,
     ) {
@@ -181,32 +193,65 @@ impl<E: Factor> Gradients<'_, E> {
         let d_out = (&*space.d_transposed, width);
         p.product_with_tile(p.v, tile, kv_head, d_out, space.slopes);
         let (scores, slopes) = space.of_tile(tile);
-        let (mask, scale) = (p.mask(sequence, block, tile), p.config.scale);
-        scale_and_mask(p.tier, scores, width, scale, mask.as_ref());
+        let scale = p.config.scale;
+        scale_and_mask(p.tier, scores, width, scale, mask);
         weights_and_slopes(p.tier, scores, slopes, width, scale, logsumexp, delta);
     }
 
     /// `dv += Pᵀ·do` and `dk += dSᵀ·q` for the keys of one tile.
-    fn add_tile_to_keys(&self, kv_head: usize, tile: KeySpan, space: &mut Space<'_, E>) {
-        let len = tile.len * space.width;
+    fn add_tile_to_keys(
+        &self,
+        kv_head: usize,
+        tile: KeySpan,
+        mask: Option<&Mask>,
+        space: &mut Space<'_, E>,
+    ) {
+        let p = &self.problem;
+        let width = space.width;
         let sums = [
-            (&*space.scores, &*space.d_panels, &self.d_v),
-            (&*space.slopes, &*space.q_panels, &self.d_k),
+            (&*space.scores, &*space.d_panels, &space.d_apart, &self.d_v),
+            (&*space.slopes, &*space.q_panels, &space.q_apart, &self.d_k),
         ];
-        for (factors, panels, target) in sums {
-            cast_slice(self.problem.tier, &factors[..len], space.rounded);
+        for (factors, panels, apart, target) in sums {
+            cast_slice(p.tier, &factors[..tile.len * width], space.rounded);
             let left = SmallProduct {
                 rows: tile.len,
                 groups: space.count.div_ceil(E::GROUP),
                 a: &*space.rounded,
-                a_stride: space.width,
+                a_stride: width,
             };
-            self.add_to_keys(target, tile, kv_head, &left, panels, space.product);
+            let depth = left.groups * E::GROUP;
+            for panel in 0..p.dim.div_ceil(PANEL) {
+                let (columns, panel_width) = panel_width(panel, p.dim);
+                let start = panel * PANEL;
+                let product = &mut space.product[..tile.len * panel_width];
+                left.run(
+                    p.kernel,
+                    &panels[start * depth..],
+                    panel_width,
+                    product,
+                    false,
+                );
+                let of_panel = (start, panel_width);
+                add_to_sums_over_lanes(apart, factors, mask, (tile.len, width), of_panel, product);
+                for (key, values) in product.chunks_exact(panel_width).enumerate() {
+                    let row = (tile.row + key) * p.kv_heads + kv_head;
+                    // SAFETY: only one task at a time adds to the keys of a tile.
+                    let cells = unsafe { target.cells(row, start..start + columns) };
+                    add_slice(p.tier, &values[..columns], cells);
+                }
+            }
         }
     }
 
     /// `dqᵀ += kᵀ·dSᵀ` for the queries of the block.
-    fn add_tile_to_queries(&self, kv_head: usize, tile: KeySpan, space: &mut Space<'_, E>) {
+    fn add_tile_to_queries(
+        &self,
+        kv_head: usize,
+        tile: KeySpan,
+        mask: Option<&Mask>,
+        space: &mut Space<'_, E>,
+    ) {
         let (p, width) = (&self.problem, space.width);
         let slopes = &space.slopes[..tile.len * width];
         pack_scores(p.tier, slopes, tile.len, width, space.paired);
@@ -220,6 +265,10 @@ impl<E: Factor> Gradients<'_, E> {
             space.k_transposed,
             TILE,
         );
+        let apart = match mask {
+            Some(_) => set_apart(p.tier, space.k_transposed, (p.dim, tile.len), TILE),
+            None => Vec::new(),
+        };
         let keys = SmallProduct {
             rows: p.dim,
             groups: tile.len.div_ceil(E::GROUP),
@@ -227,6 +276,9 @@ impl<E: Factor> Gradients<'_, E> {
             a_stride: TILE,
         };
         keys.run(p.kernel, space.paired, width, space.d_q, true);
+        if let Some(mask) = mask {
+            add_to_sums_over_keys(&apart, slopes, mask, (space.count, width), space.d_q);
+        }
     }
 
     fn store_queries(
@@ -265,31 +317,6 @@ impl<E: Factor> Gradients<'_, E> {
         }
         (logsumexp, delta)
     }
-
-    /// Adds `left · panels` to the gradients of a tile's keys or values.
-    fn add_to_keys(
-        &self,
-        target: &RowsMut<'_, f32>,
-        tile: KeySpan,
-        kv_head: usize,
-        left: &SmallProduct<'_, E>,
-        panels: &[E],
-        product: &mut [f32],
-    ) {
-        let p = &self.problem;
-        let depth = left.groups * E::GROUP;
-        for panel in 0..p.dim.div_ceil(PANEL) {
-            let (columns, width) = panel_width(panel, p.dim);
-            let start = panel * PANEL;
-            left.run(p.kernel, &panels[start * depth..], width, product, false);
-            for (key, values) in product.chunks_exact(width).take(tile.len).enumerate() {
-                let row = (tile.row + key) * p.kv_heads + kv_head;
-                // SAFETY: only one task at a time adds to the keys of a tile.
-                let cells = unsafe { target.cells(row, start..start + columns) };
-                add_slice(p.tier, &values[..columns], cells);
-            }
-        }
-    }
 }
 
 /// What one block of `count` query rows is worked on in; `width` is `count`
@@ -305,6 +332,9 @@ struct Space<'s, E> {
     /// `[count][D]` in panels, of the same two.
     q_panels: &'s mut [E],
     d_panels: &'s mut [E],
+    /// What is not finite in the panels of the two, and missing there.
+    q_apart: Vec<Apart>,
+    d_apart: Vec<Apart>,
     /// `[keys][width]`: `P` or `dS`, rounded.
     rounded: &'s mut [E],
     /// `[keys][width]` in groups of keys: `dS`.
@@ -342,6 +372,8 @@ impl<E: Factor> Space<'_, E> {
                     d_transposed: carve(&mut space, width * dim),
                     q_panels: carve(&mut space, width * padded),
                     d_panels: carve(&mut space, width * padded),
+                    q_apart: Vec::new(),
+                    d_apart: Vec::new(),
                     rounded: carve(&mut space, TILE * width),
                     paired: carve(&mut space, TILE * width),
                     k_transposed: carve(&mut space, TILE * dim),
@@ -394,8 +426,12 @@ for_each_tier! {
         for (scores, slopes) in scores.chunks_exact_mut(width).zip(slopes.chunks_exact_mut(width)) {
             let lanes = logsumexp.iter().zip(delta);
             for ((score, slope), (logsumexp, delta)) in scores.iter_mut().zip(slopes).zip(lanes) {
-                *score = exp::<FUSED>(*score - logsumexp);
-                *slope = *score * (*slope - delta) * scale;
+                let hidden = *score == f32::NEG_INFINITY;
+                let weight = exp::<FUSED>(*score - logsumexp);
+                let seen = weight * (*slope - delta) * scale;
+                // Also where a row's own numbers are not finite.
+                *score = if hidden { 0.0 } else { weight };
+                *slope = if hidden { 0.0 } else { seen };
             }
         }
     }

@@ -11,6 +11,7 @@ use super::super::math::exp;
 use super::super::scratch;
 use super::super::simd::for_each_tier;
 use super::super::split::RowsMut;
+use super::apart::{add_to_sums_over_keys, set_apart};
 use super::{Problem, SmallProduct, TILE, carve, pack_scores, scale_and_mask};
 use crate::Tensor;
 use crate::backend::Qkv;
@@ -93,6 +94,10 @@ impl<E: Factor> Problem<'_, E> {
                         let stride = self.kv_heads * dim;
                         let from = &self.v[tile.row * stride + kv_head * dim..];
                         transpose_rows(self.tier, from, stride, (tile.len, dim), values, TILE);
+                        let apart = match mask {
+                            Some(_) => set_apart(self.tier, values, (dim, tile.len), TILE),
+                            None => Vec::new(),
+                        };
                         let groups = tile.len.div_ceil(E::GROUP);
                         let product = SmallProduct {
                             rows: dim,
@@ -101,6 +106,10 @@ impl<E: Factor> Problem<'_, E> {
                             a_stride: TILE,
                         };
                         product.run(self.kernel, weights, width, sums, true);
+                        if let Some(mask) = &mask {
+                            let lanes = (count, width);
+                            add_to_sums_over_keys(&apart, scores, mask, lanes, sums);
+                        }
                     }
                     divide_rows(self.tier, sums, width, &running.sum);
                     transpose_floats(self.tier, (dim, count), sums, width, turned, dim);

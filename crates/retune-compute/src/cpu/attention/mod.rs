@@ -10,6 +10,7 @@
 //! row meets them in order. So its result does not depend on which other rows
 //! are computed with it.
 
+mod apart;
 mod backward;
 mod forward;
 
@@ -171,6 +172,13 @@ fn key_tiles(span: KeySpan) -> impl Iterator<Item = KeySpan> {
 struct Mask {
     first: [i32; TILE],
     end: [i32; TILE],
+}
+
+impl Mask {
+    /// Whether query row `lane` attends to key `key` of the tile.
+    fn sees(&self, key: usize, lane: usize) -> bool {
+        (self.first[lane]..self.end[lane]).contains(&(key as i32))
+    }
 }
 
 /// A product that one thread computes from what is in its caches.

@@ -24,11 +24,11 @@ use super::Cpu;
 use super::scratch;
 use super::simd::for_each_tier;
 use super::split::RowsMut;
-use crate::backend::{PackedWeight, Product, Storage};
+use crate::backend::{FirstFactor, PackedWeight, Product, Storage};
 use crate::dtype::Element;
 use crate::error::Result;
 use crate::host::held_bytes;
-use crate::ops::{FrozenWeight, K_BLOCK, LowRank, Packing, Weight};
+use crate::ops::{FrozenWeight, K_BLOCK, Packing, Weight};
 use crate::tensor::with_element;
 use crate::{DType, Tensor, Tier};
 
@@ -55,14 +55,14 @@ pub(super) fn pack(cpu: &Cpu, weight: &Tensor, packing: Packing) -> Result<Packe
         let values = weight.as_slice::<E>();
         let panels = |source, k, n| -> Result<Option<Storage>> {
             let len = packed_len::<E>(k, n);
-            let mut storage = cpu.host_memory(len * size_of::<E>())?;
+            let mut storage = cpu.weight_memory(len.saturating_mul(size_of::<E>()))?;
             let matrix = Matrix { source, k, n };
             matrix.pack_all(cpu, storage.host_mut().slice_mut(len));
             Ok(Some(storage))
         };
         let mut packed = PackedWeight::default();
         if packing == Packing::Rows {
-            let mut storage = cpu.host_memory(size_of_val(values))?;
+            let mut storage = cpu.weight_memory(size_of_val(values))?;
             storage.host_mut().slice_mut(values.len()).copy_from_slice(values);
             packed.rows = Some(storage);
         } else {
@@ -145,10 +145,18 @@ pub(super) fn read_row(weight: &FrozenWeight, id: usize, row: &mut [f32]) {
     });
 }
 
-pub(super) fn matmul(cpu: &Cpu, product: &Product<'_>, out: &mut Tensor) -> Result<()> {
+pub(super) fn matmul(
+    cpu: &Cpu,
+    product: &Product<'_>,
+    workspace: Option<&mut Storage>,
+    out: &mut Tensor,
+) {
+    if product.m == 0 || product.n == 0 {
+        return;
+    }
     with_element!(product.a.dtype(), E => {
-        with_element!(out.dtype(), O => run::<E, O>(cpu, product, out))
-    })
+        with_element!(out.dtype(), O => run::<E, O>(cpu, product, workspace, out))
+    });
 }
 
 /// The first factor as rows with a whole number of groups.
@@ -157,7 +165,12 @@ struct Left<'a, E> {
     stride: usize,
 }
 
-fn run<E: Factor, O: Element>(cpu: &Cpu, product: &Product<'_>, out: &mut Tensor) -> Result<()> {
+fn run<E: Factor, O: Element>(
+    cpu: &Cpu,
+    product: &Product<'_>,
+    workspace: Option<&mut Storage>,
+    out: &mut Tensor,
+) {
     let &Product {
         m,
         k,
@@ -166,19 +179,18 @@ fn run<E: Factor, O: Element>(cpu: &Cpu, product: &Product<'_>, out: &mut Tensor
         ..
     } = product;
     let b = matrix_of::<E>(product.b.weight, product.b.transposed, k, n);
-    let mut a_copy = None;
-    let a = left(cpu, product.a, product.a_transposed, (m, k), &mut a_copy)?;
-    let mut u_copy = None;
-    let low_rank = match &epilogue.low_rank {
-        None => None,
-        Some(LowRank {
-            u, b, transposed, ..
-        }) => {
-            let rank = u.rows_by_width().1;
-            let u = left(cpu, u, false, (m, rank), &mut u_copy)?;
-            let b = matrix_of::<E>(Weight::Dense(b), *transposed, rank, n);
-            (rank > 0).then_some((u, b))
+    let (first, low_rank_first) = product.first_factors();
+    let copies = copied_elements(first) + low_rank_first.map_or(0, copied_elements);
+    let space = workspace.map_or(&mut [][..], |w| w.host_mut().slice_mut::<E>(copies));
+    let (a_space, u_space) = space.split_at_mut(copied_elements(first));
+    let a = left(cpu, product.a, first, a_space);
+    let low_rank = match (&epilogue.low_rank, low_rank_first) {
+        (Some(term), Some(first)) if first.k > 0 => {
+            let u = left(cpu, term.u, first, u_space);
+            let b = matrix_of::<E>(Weight::Dense(term.b), term.transposed, first.k, n);
+            Some((u, b))
         }
+        _ => None,
     };
     let finish = Finish {
         scale: epilogue.scale,
@@ -201,7 +213,6 @@ fn run<E: Factor, O: Element>(cpu: &Cpu, product: &Product<'_>, out: &mut Tensor
         let first = index % row_blocks * row_block;
         task.run(index / row_blocks, first..(first + row_block).min(m));
     });
-    Ok(())
 }
 
 /// Rows per task: all of them if there are panels enough to share, else so
@@ -350,24 +361,45 @@ impl<E: Factor, O: Element> Task<'_, E, O> {
     }
 }
 
-/// The first factor in the form that kernels read: as it is, or copied if it
-/// is transposed or its rows do not hold whole groups.
+/// Bytes of the copy that [`left`] makes.
+pub(super) fn workspace_bytes(first: FirstFactor) -> usize {
+    copied_elements(first).saturating_mul(first.dtype.size())
+}
+
+/// A first factor is copied if it is transposed or its rows do not hold whole
+/// groups.
+fn copied_elements(
+    FirstFactor {
+        dtype,
+        m,
+        k,
+        transposed,
+    }: FirstFactor,
+) -> usize {
+    with_element!(dtype, E => {
+        let stride = k.next_multiple_of(<E as Factor>::GROUP);
+        if k == 0 || (!transposed && stride == k) { 0 } else { m.saturating_mul(stride) }
+    })
+}
+
+/// The first factor in the form that kernels read: as it is, or copied to
+/// `rows`.
 fn left<'a, E: Factor>(
     cpu: &Cpu,
     a: &'a Tensor,
-    transposed: bool,
-    (m, k): (usize, usize),
-    copy: &'a mut Option<Storage>,
-) -> Result<Left<'a, E>> {
+    first: FirstFactor,
+    rows: &'a mut [E],
+) -> Left<'a, E> {
+    let FirstFactor {
+        m, k, transposed, ..
+    } = first;
     let data = a.as_slice::<E>();
     let stride = k.next_multiple_of(E::GROUP);
-    if k == 0 || (!transposed && stride == k) {
-        return Ok(Left { data, stride });
+    if rows.is_empty() {
+        return Left { data, stride };
     }
-    let storage = copy.insert(cpu.host_memory(m * stride * size_of::<E>())?);
-    let rows: &mut [E] = storage.host_mut().slice_mut(m * stride);
     if transposed {
-        let target = RowsMut::new(rows, stride);
+        let target = RowsMut::new(&mut *rows, stride);
         cpu.pool.for_rows(m, PANEL, target, |range, part| {
             let from = &data[range.start.min(data.len())..];
             transpose_rows(cpu.tier, from, m, (k, range.len()), part, stride);
@@ -381,10 +413,7 @@ fn left<'a, E: Factor>(
             target[k..].fill(E::default());
         }
     }
-    Ok(Left {
-        data: storage.host().slice(m * stride),
-        stride,
-    })
+    Left { data: rows, stride }
 }
 
 /// What happens to a row of sums before it is stored.

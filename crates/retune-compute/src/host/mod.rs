@@ -3,25 +3,29 @@
 //! A training step makes and drops the same sizes again and again. Fresh
 //! memory costs a page fault for every 4 KiB, which is as dear as a tenth of
 //! the product that fills it, so freed buffers are kept for the next request
-//! of their size class. Buffers of middle size, such as the smaller weights of
-//! a model, share chunks of huge pages: read once from memory, they come a
-//! sixth faster than from pages of 4 KiB.
+//! of their size class.
+//!
+//! Large buffers lie on huge pages (`pages`), and small weights share them
+//! (`chunks`).
+
+mod chunks;
+mod pages;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::chunks::{CHUNK, Chunks};
+use self::pages::HUGE_PAGE;
 use crate::dtype::Element;
 
 /// Buffers start on a cache line, which is also the width of the widest vector.
 const ALIGNMENT: usize = 64;
-/// Buffers from this size on start on a huge page and ask for huge pages.
-const HUGE_PAGE: usize = 2 << 20;
-/// Buffers from this size on, up to [`HUGE_PAGE`], are cut from chunks. Smaller
-/// ones stay apart, where a memory checker sees their ends.
+/// Weights from this size on, up to [`HUGE_PAGE`], are cut from chunks. For
+/// smaller ones pages of 4 KiB are as good, and a memory checker sees where
+/// they end.
 const SMALLEST_IN_CHUNK: usize = 64 << 10;
-const CHUNK: usize = 4 * HUGE_PAGE;
 /// No system grants more, and rounding up cannot overflow below it.
 const LARGEST: usize = isize::MAX as usize / 2;
 
@@ -32,19 +36,20 @@ pub struct MemoryUse {
     pub in_use: usize,
     /// The largest `in_use` since the device was made or the peak was reset.
     pub peak: usize,
-    /// Bytes of freed buffers that are kept for reuse.
+    /// Bytes that are held but not in use: freed buffers that are kept for
+    /// reuse, and gaps between packed weights.
     pub cached: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    usage: MemoryUse,
+    in_use: usize,
+    peak: usize,
     limit: Option<usize>,
-    /// Freed blocks by size.
+    /// Freed blocks by size, and their bytes.
     free: BTreeMap<usize, Vec<Block>>,
-    /// Chunks by address; the one that blocks are cut from is `open`.
-    chunks: BTreeMap<usize, Chunk>,
-    open: Option<usize>,
+    free_bytes: usize,
+    chunks: Chunks,
 }
 
 /// The allocator of one host device.
@@ -57,17 +62,8 @@ pub(crate) struct HostMemory {
 struct Block {
     start: NonNull<u8>,
     bytes: usize,
-    /// The address of the chunk that it was cut from.
-    chunk: Option<usize>,
-}
-
-/// Memory that blocks are cut from, front to back. It is freed when all of its
-/// blocks are.
-#[derive(Debug)]
-struct Chunk {
-    memory: Block,
-    used: usize,
-    blocks: usize,
+    /// Whether it was cut from a chunk.
+    of_chunk: bool,
 }
 
 // SAFETY: a block owns its memory and holds nothing that belongs to a thread.
@@ -85,12 +81,12 @@ impl Block {
         Some(Self {
             start,
             bytes,
-            chunk: None,
+            of_chunk: false,
         })
     }
 
     fn release(self) {
-        debug_assert!(self.chunk.is_none(), "chunks are freed whole");
+        debug_assert!(!self.of_chunk, "chunks take back their own");
         if self.bytes >= HUGE_PAGE {
             // SAFETY: from `map` with this size, and `self` is consumed.
             unsafe { pages::unmap(self.start, self.bytes) };
@@ -101,76 +97,6 @@ impl Block {
             // consumed.
             unsafe { dealloc(self.start.as_ptr(), layout) }
         }
-    }
-}
-
-/// Memory by the page, on huge pages where the system lends them.
-#[cfg(all(target_os = "linux", not(miri)))]
-mod pages {
-    use std::ptr::{NonNull, null_mut};
-
-    use super::HUGE_PAGE;
-
-    /// `bytes` of zeros that start on a huge page.
-    ///
-    /// The advice has to come before the first touch, which an allocator that
-    /// clears its memory would be.
-    pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
-        let bytes = bytes.next_multiple_of(4096);
-        let mapped = bytes.checked_add(HUGE_PAGE)?;
-        let (read_write, private) = (
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-        );
-        // SAFETY: a new mapping, where the system likes.
-        let base = unsafe { libc::mmap(null_mut(), mapped, read_write, private, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return None;
-        }
-        let base: *mut u8 = base.cast();
-        let head = base.align_offset(HUGE_PAGE);
-        // SAFETY: the parts before and behind the aligned range lie in the
-        // mapping, and nothing uses them. A refusal of the advice leaves
-        // ordinary pages.
-        unsafe {
-            let start = base.add(head);
-            if head > 0 {
-                libc::munmap(base.cast(), head);
-            }
-            libc::munmap(start.add(bytes).cast(), HUGE_PAGE - head);
-            libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE);
-            NonNull::new(start)
-        }
-    }
-
-    /// # Safety
-    /// `start` is from [`map`] with the same `bytes`, and nothing uses it.
-    pub(super) unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
-        // SAFETY: the caller owns the mapping.
-        unsafe { libc::munmap(start.as_ptr().cast(), bytes.next_multiple_of(4096)) };
-    }
-}
-
-/// Elsewhere, the allocator's memory.
-#[cfg(not(all(target_os = "linux", not(miri))))]
-mod pages {
-    use std::alloc::{Layout, alloc_zeroed, dealloc};
-    use std::ptr::NonNull;
-
-    use super::ALIGNMENT;
-
-    pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
-        let layout = Layout::from_size_align(bytes, ALIGNMENT).ok()?;
-        // SAFETY: huge buffers are not empty.
-        NonNull::new(unsafe { alloc_zeroed(layout) })
-    }
-
-    /// # Safety
-    /// `start` is from [`map`] with the same `bytes`, and nothing uses it.
-    pub(super) unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
-        let layout = Layout::from_size_align(bytes, ALIGNMENT).expect("valid at allocation");
-        // SAFETY: the caller owns the memory, which has this layout.
-        unsafe { dealloc(start.as_ptr(), layout) };
     }
 }
 
@@ -207,12 +133,17 @@ impl HostMemory {
     }
 
     pub(crate) fn usage(&self) -> MemoryUse {
-        self.lock().usage
+        let state = self.lock();
+        MemoryUse {
+            in_use: state.in_use,
+            peak: state.peak,
+            cached: state.cached(),
+        }
     }
 
     pub(crate) fn reset_peak(&self) {
         let mut state = self.lock();
-        state.usage.peak = state.usage.in_use;
+        state.peak = state.in_use;
     }
 
     pub(crate) fn release_cached(&self) {
@@ -222,32 +153,27 @@ impl HostMemory {
     /// A buffer of at least `bytes`, its contents initialised but arbitrary.
     /// `None` if the system or the limit refuses.
     pub(crate) fn allocate(self: &Arc<Self>, bytes: usize) -> Option<HostBuffer> {
+        self.buffer(bytes, State::block)
+    }
+
+    /// The same for memory that is filled once and read often, like a packed
+    /// weight.
+    pub(crate) fn allocate_lasting(self: &Arc<Self>, bytes: usize) -> Option<HostBuffer> {
+        self.buffer(bytes, State::lasting_block)
+    }
+
+    fn buffer(
+        self: &Arc<Self>,
+        bytes: usize,
+        block: impl FnOnce(&mut State, usize) -> Option<Block>,
+    ) -> Option<HostBuffer> {
         if bytes > LARGEST {
             return None;
         }
-        let class = size_class(bytes);
         let mut state = self.lock();
-        let block = match state.take_cached(class) {
-            Some(block) => block,
-            None => {
-                state.make_room(class);
-                if state.over_limit(class) {
-                    state.release_cached();
-                    if state.over_limit(class) {
-                        return None;
-                    }
-                }
-                match state.new_block(class) {
-                    Some(block) => block,
-                    None => {
-                        state.release_cached();
-                        state.new_block(class)?
-                    }
-                }
-            }
-        };
-        state.usage.in_use += block.bytes;
-        state.usage.peak = state.usage.peak.max(state.usage.in_use);
+        let block = block(&mut state, size_class(bytes))?;
+        state.in_use += block.bytes;
+        state.peak = state.peak.max(state.in_use);
         Some(HostBuffer {
             block: Some(block),
             memory: Arc::clone(self),
@@ -256,9 +182,49 @@ impl HostMemory {
 }
 
 impl State {
+    fn cached(&self) -> usize {
+        self.free_bytes + self.chunks.free_bytes()
+    }
+
     fn over_limit(&self, more: usize) -> bool {
         self.limit
-            .is_some_and(|limit| self.usage.in_use + self.usage.cached + more > limit)
+            .is_some_and(|limit| self.in_use + self.cached() + more > limit)
+    }
+
+    fn block(&mut self, class: usize) -> Option<Block> {
+        if let Some(block) = self.take_cached(class) {
+            return Some(block);
+        }
+        self.make_room(class);
+        if self.over_limit(class) {
+            self.release_cached();
+            if self.over_limit(class) {
+                return None;
+            }
+        }
+        Block::allocate(class).or_else(|| {
+            self.release_cached();
+            Block::allocate(class)
+        })
+    }
+
+    fn lasting_block(&mut self, class: usize) -> Option<Block> {
+        if !(SMALLEST_IN_CHUNK..HUGE_PAGE).contains(&class) {
+            return self.block(class);
+        }
+        let mut start = self.chunks.take(class);
+        if start.is_none() && !self.over_limit(CHUNK) && self.chunks.grow() {
+            start = self.chunks.take(class);
+        }
+        match start {
+            Some(start) => Some(Block {
+                start,
+                bytes: class,
+                of_chunk: true,
+            }),
+            // Where there is no room for a chunk, there may be for the weight.
+            None => self.block(class),
+        }
     }
 
     /// A freed block of this size, or of one up to a quarter larger.
@@ -268,7 +234,7 @@ impl State {
         if blocks.is_empty() {
             self.free.remove(&size);
         }
-        self.usage.cached -= size;
+        self.free_bytes -= size;
         Some(block)
     }
 
@@ -276,88 +242,36 @@ impl State {
     /// near what was needed at the peak. Steps differ in length; without this,
     /// blocks of every length would pile up.
     fn make_room(&mut self, class: usize) {
-        let needed = self.usage.in_use + class;
-        let allowed = self.usage.peak.max(needed) / 4 * 5;
-        let sizes: Vec<usize> = self.free.keys().rev().copied().collect();
-        for size in sizes {
-            let Some(blocks) = self.free.get_mut(&size) else {
-                continue;
-            };
-            // Blocks of chunks are freed with their chunk.
-            while needed + self.usage.cached > allowed
-                && let Some(block) = blocks.pop_if(|block| block.chunk.is_none())
-            {
-                self.usage.cached -= size;
+        let needed = self.in_use + class;
+        let allowed = self.peak.max(needed) / 4 * 5;
+        while needed + self.free_bytes > allowed
+            && let Some(mut largest) = self.free.last_entry()
+        {
+            if let Some(block) = largest.get_mut().pop() {
+                self.free_bytes -= block.bytes;
                 block.release();
             }
-            if blocks.is_empty() {
-                self.free.remove(&size);
+            if largest.get().is_empty() {
+                largest.remove();
             }
         }
     }
 
-    fn new_block(&mut self, bytes: usize) -> Option<Block> {
-        if !(SMALLEST_IN_CHUNK..HUGE_PAGE).contains(&bytes) {
-            return Block::allocate(bytes);
-        }
-        let has_room = |chunk: &Chunk| CHUNK - chunk.used >= bytes;
-        let key = match self.open {
-            Some(key) if self.chunks.get(&key).is_some_and(has_room) => key,
-            _ => {
-                let memory = Block::allocate(CHUNK)?;
-                let key = memory.start.as_ptr() as usize;
-                let chunk = Chunk {
-                    memory,
-                    used: 0,
-                    blocks: 0,
-                };
-                self.chunks.insert(key, chunk);
-                self.open = Some(key);
-                key
-            }
-        };
-        let chunk = self.chunks.get_mut(&key)?;
-        // SAFETY: the chunk has room for the block behind those it was cut
-        // into; classes are multiples of the alignment.
-        let start = unsafe { chunk.memory.start.add(chunk.used) };
-        chunk.used += bytes;
-        chunk.blocks += 1;
-        Some(Block {
-            start,
-            bytes,
-            chunk: Some(key),
-        })
-    }
-
-    /// Gives freed memory back to the system, but for blocks whose chunk still
-    /// has living ones.
+    /// Gives freed blocks back to the system.
     fn release_cached(&mut self) {
-        let blocks: Vec<Block> = std::mem::take(&mut self.free)
-            .into_values()
-            .flatten()
-            .collect();
-        let mut freed: BTreeMap<usize, usize> = BTreeMap::new();
-        for key in blocks.iter().filter_map(|block| block.chunk) {
-            *freed.entry(key).or_default() += 1;
+        for block in std::mem::take(&mut self.free).into_values().flatten() {
+            block.release();
         }
-        for block in blocks {
-            match block.chunk {
-                None => {
-                    self.usage.cached -= block.bytes;
-                    block.release();
-                }
-                Some(key) if freed.get(&key) == self.chunks.get(&key).map(|c| &c.blocks) => {
-                    self.usage.cached -= block.bytes;
-                }
-                Some(_) => self.free.entry(block.bytes).or_default().push(block),
-            }
-        }
-        for (key, freed) in freed {
-            if self.chunks.get(&key).is_some_and(|c| c.blocks == freed)
-                && let Some(chunk) = self.chunks.remove(&key)
-            {
-                chunk.memory.release();
-            }
+        self.free_bytes = 0;
+    }
+
+    fn take_back(&mut self, block: Block) {
+        self.in_use -= block.bytes;
+        if block.of_chunk {
+            self.chunks.give_back(block.start, block.bytes);
+        } else {
+            self.free_bytes += block.bytes;
+            self.free.entry(block.bytes).or_default().push(block);
         }
     }
 }
@@ -427,10 +341,7 @@ impl HostBuffer {
 impl Drop for HostBuffer {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
-            let mut state = self.memory.lock();
-            state.usage.in_use -= block.bytes;
-            state.usage.cached += block.bytes;
-            state.free.entry(block.bytes).or_default().push(block);
+            self.memory.lock().take_back(block);
         }
     }
 }
@@ -489,31 +400,47 @@ mod tests {
     }
 
     #[test]
-    fn buffers_of_a_chunk_are_apart_and_the_chunk_outlives_all_of_them() {
+    fn small_weights_share_chunks_and_lie_apart() {
         let memory = HostMemory::with_limit(None);
         let chunks = || memory.lock().chunks.len();
-        let mut buffers: Vec<HostBuffer> = (0..20)
-            .map(|_| memory.allocate(1_000_000).expect("memory"))
+        let mut weights: Vec<HostBuffer> = (0..20)
+            .map(|_| memory.allocate_lasting(1_000_000).expect("memory"))
             .collect();
-        for (value, buffer) in buffers.iter_mut().enumerate() {
-            buffer.bytes_mut(1_000_000).fill(value as u8);
+        for (value, weight) in weights.iter_mut().enumerate() {
+            weight.bytes_mut(1_000_000).fill(value as u8);
         }
-        for (value, buffer) in buffers.iter().enumerate() {
-            let bytes = buffer.bytes(1_000_000);
+        for (value, weight) in weights.iter().enumerate() {
+            let bytes = weight.bytes(1_000_000);
             assert_eq!([bytes[0], bytes[999_999]], [value as u8; 2]);
         }
+        let held = held_bytes(1_000_000);
+        assert_eq!((chunks(), memory.usage().in_use), (3, 20 * held));
+        assert_eq!(memory.usage().cached, 3 * CHUNK - 20 * held);
+        // A gap serves the next weight, not a tensor.
+        drop(weights.remove(3));
+        let tensor = memory.allocate(1_000_000);
+        weights.push(memory.allocate_lasting(900_000).expect("memory"));
         assert_eq!(chunks(), 3);
-        let last = buffers.pop();
-        let held = memory.usage().in_use;
-        drop(last);
-        let one = memory.usage().cached;
-        memory.release_cached();
-        // The chunk of the last one lives on in others.
-        assert_eq!((chunks(), memory.usage().cached), (3, one));
-        drop(buffers);
-        assert_eq!(memory.usage().cached, held);
-        memory.release_cached();
+        drop(weights);
         assert_eq!((chunks(), memory.usage().cached), (0, 0));
+        drop(tensor);
+    }
+
+    #[test]
+    fn tensors_of_many_sizes_under_a_limit_are_never_refused_for_what_is_cached() {
+        let limit = 6_000_000;
+        let memory = HostMemory::with_limit(Some(limit));
+        let kept = memory.allocate_lasting(70_000).expect("far from the limit");
+        for step in 0..400usize {
+            let bytes = 65_536 + step * 7919 % 1_900_000;
+            let pair = [(); 2].map(|()| memory.allocate(bytes));
+            assert!(pair.iter().all(Option::is_some), "{bytes}");
+            let MemoryUse { in_use, cached, .. } = memory.usage();
+            assert!(in_use + cached <= limit, "{in_use} + {cached}");
+        }
+        drop(kept);
+        memory.release_cached();
+        assert_eq!(memory.usage().cached, 0);
     }
 
     #[test]

@@ -80,14 +80,8 @@ impl MemoryReader {
     /// # Errors
     /// As for [`measure`].
     pub fn new(threads: Option<usize>) -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = threads.unwrap_or(cores).max(1);
-        let pool = ThreadPool::new(threads).map_err(|error| Error::InvalidArgument {
-            op: "ceiling::measure",
-            argument: "threads",
-            expected: format!("as many as the system grants ({error})"),
-            found: threads.to_string(),
-        })?;
+        let pool = ThreadPool::new("MemoryReader::new", "threads", threads)?;
+        let threads = pool.threads();
         let bytes = threads.saturating_mul(READ_BYTES);
         // The memory that tensors get, huge pages and all.
         let refused = || Error::OutOfMemory {

@@ -94,8 +94,8 @@ pub struct CpuOptions {
     /// The instructions to use. Default: the best that the processor has.
     pub tier: Option<Tier>,
     /// Bytes that tensors and weights may take, buffers kept for reuse
-    /// included; more is `OutOfMemory`. Working memory of the threads and up to
-    /// 8 MiB of rounding come on top. Default: no limit.
+    /// included; more is `OutOfMemory`. Working memory of the threads comes on
+    /// top. Default: no limit.
     pub memory_limit: Option<usize>,
 }
 

@@ -6,6 +6,7 @@
 
 use crate::dtype::Element;
 use crate::error::Result;
+use crate::tensor::host_vec;
 use crate::{Device, Tensor};
 
 /// Which stream of random numbers: a run's seed, and what they are for.
@@ -88,12 +89,12 @@ pub fn random_uniform<E: Element>(
     high: f32,
 ) -> Result<Tensor> {
     let mut tensor = Tensor::empty(device, shape, E::DTYPE)?;
-    let values: Vec<E> = (0..tensor.len())
-        .map(|index| {
-            let unit = unit(key.block(counter(index))[index % 4]);
-            E::from_f32(low + (high - low) * unit)
-        })
-        .collect();
+    let mut values: Vec<E> = host_vec(device, tensor.len())?;
+    let (low, width) = (f64::from(low), f64::from(high) - f64::from(low));
+    values.extend((0..tensor.len()).map(|index| {
+        let unit = unit(key.block(counter(index))[index % 4]);
+        E::from_f32((low + width * f64::from(unit)) as f32)
+    }));
     tensor.copy_from_slice(&values)?;
     Ok(tensor)
 }
@@ -110,22 +111,20 @@ pub fn random_normal<E: Element>(
     standard_deviation: f32,
 ) -> Result<Tensor> {
     let mut tensor = Tensor::empty(device, shape, E::DTYPE)?;
-    let values: Vec<E> = (0..tensor.len())
-        .map(|index| {
-            let words = key.block(counter(index));
-            let pair = index % 4 / 2 * 2;
-            // One minus a number in [0, 1) is never zero.
-            let radius = (-2.0 * (1.0 - unit(words[pair])).ln()).sqrt();
-            let angle = std::f32::consts::TAU * unit(words[pair + 1]);
-            let normal = radius
-                * if index % 2 == 0 {
-                    angle.cos()
-                } else {
-                    angle.sin()
-                };
-            E::from_f32(mean + standard_deviation * normal)
-        })
-        .collect();
+    let mut values: Vec<E> = host_vec(device, tensor.len())?;
+    values.extend((0..tensor.len()).map(|index| {
+        let words = key.block(counter(index));
+        let pair = index % 4 / 2 * 2;
+        // One minus a number in [0, 1) is never zero.
+        let radius = (-2.0 * (1.0 - unit(words[pair])).ln()).sqrt();
+        let angle = std::f32::consts::TAU * unit(words[pair + 1]);
+        let turned = if index % 2 == 0 {
+            angle.cos()
+        } else {
+            angle.sin()
+        };
+        E::from_f32(mean + standard_deviation * radius * turned)
+    }));
     tensor.copy_from_slice(&values)?;
     Ok(tensor)
 }

@@ -158,7 +158,10 @@ impl Tensor {
                 .backend()
                 .copy(&self.storage, &mut copy.storage, bytes);
         } else {
-            copy.write(&self.read());
+            let mut bytes = host_vec(device, self.size_in_bytes())?;
+            bytes.resize(self.size_in_bytes(), 0);
+            self.device.backend().read(&self.storage, &mut bytes);
+            copy.write(&bytes);
         }
         Ok(copy)
     }
@@ -197,7 +200,7 @@ impl Tensor {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        element_count(&self.shape).expect("counted when the tensor was made")
     }
 
     /// Whether there are no elements.
@@ -264,7 +267,7 @@ impl Tensor {
     /// seen as a matrix of rows.
     pub(crate) fn rows_by_width(&self) -> (usize, usize) {
         match self.shape.split_first() {
-            Some((&rows, rest)) => (rows, rest.iter().product()),
+            Some((&rows, rest)) => (rows, element_count(rest).unwrap_or(usize::MAX)),
             None => (1, 1),
         }
     }
@@ -285,9 +288,24 @@ impl Tensor {
 
 /// The number of elements of a tensor of this shape, if it can be counted.
 fn element_count(shape: &[usize]) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
     shape
         .iter()
         .try_fold(1usize, |len, &extent| len.checked_mul(extent))
+}
+
+/// An empty vector with room for `len` values on their way to `device`.
+pub(crate) fn host_vec<E>(device: &Device, len: usize) -> Result<Vec<E>> {
+    let mut values = Vec::new();
+    match values.try_reserve_exact(len) {
+        Ok(()) => Ok(values),
+        Err(_) => Err(Error::OutOfMemory {
+            device: device.name(),
+            bytes: len.saturating_mul(size_of::<E>()),
+        }),
+    }
 }
 
 fn extent(len: Option<usize>) -> String {

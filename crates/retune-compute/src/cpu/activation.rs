@@ -144,6 +144,8 @@ impl Formula<1, 1> for GeluTanhBackward {
     fn apply<V: Vector>(self, d_y: V, [x]: [V; 1]) -> [V; 1] {
         let one = V::splat(1.0);
         let s = GeluTanh::gate(x);
+        // From 16 on, `s` is 0 or 1, and the square could overflow.
+        let x = (x.abs() - V::splat(16.0)).if_negative(x, V::splat(0.0));
         let d_inner = V::splat(TWO_SQRT_2_OVER_PI) * (one + V::splat(3.0 * CUBIC) * x * x);
         [d_y * (s + x * (s * (one - s)) * d_inner)]
     }

@@ -54,7 +54,8 @@ fn sum_blocks<X: Element>(cpu: &Cpu, x: &[X], sum: fn(crate::Tier, &[X]) -> f64)
             partial[0] = sum(cpu.tier, &x[start..x.len().min(start + SUM_BLOCK)]);
         },
     );
-    partial.into_iter().sum()
+    // Not `sum`, which begins at −0.
+    partial.into_iter().fold(0.0, |all, part| all + part)
 }
 
 for_each_tier! {

@@ -36,8 +36,6 @@ use crate::host::{HostMemory, MemoryUse};
 use crate::ops::{AdamW, AttentionConfig, Dropout, GeluKind, Packing, RowKey, Sequence, Weight};
 use crate::{CpuOptions, DType, Tensor, Tier};
 
-const MAX_THREADS: usize = 1024;
-
 /// The CPU as a device.
 pub(crate) struct Cpu {
     tier: Tier,
@@ -55,19 +53,7 @@ impl Cpu {
                 best,
             });
         }
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = options.threads.unwrap_or_else(|| cores().min(MAX_THREADS));
-        let refused = |expected: String| Error::InvalidArgument {
-            op: "Device::cpu_with",
-            argument: "options.threads",
-            expected,
-            found: threads.to_string(),
-        };
-        if !(1..=MAX_THREADS).contains(&threads) {
-            return Err(refused(format!("1 to {MAX_THREADS}")));
-        }
-        let pool = ThreadPool::new(threads)
-            .map_err(|error| refused(format!("as many as the system grants ({error})")))?;
+        let pool = ThreadPool::new("Device::cpu_with", "options.threads", options.threads)?;
         Ok(Self {
             tier,
             pool,

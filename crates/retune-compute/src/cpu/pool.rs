@@ -13,8 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, Result};
+
 /// How long an idle worker stays awake for the next operation.
 const SPIN: Duration = Duration::from_micros(if cfg!(miri) { 1 } else { 100 });
+
+const MAX_THREADS: usize = 1024;
 
 /// A call `(context, task)` with its types erased.
 type Entry = unsafe fn(*const (), usize);
@@ -50,9 +54,33 @@ thread_local! {
 }
 
 impl ThreadPool {
-    /// A pool of `threads` threads, the caller included. Fails if the system
-    /// refuses a thread.
-    pub(crate) fn new(threads: usize) -> io::Result<Self> {
+    /// A pool of `threads` threads (default: one per core), the caller included,
+    /// asked for in the argument `argument` of `op`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the number is out of range, or the system refuses a
+    /// thread.
+    pub(crate) fn new(
+        op: &'static str,
+        argument: &'static str,
+        threads: Option<usize>,
+    ) -> Result<Self> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads.unwrap_or_else(|| cores().min(MAX_THREADS));
+        let refused = |expected: String| Error::InvalidArgument {
+            op,
+            argument,
+            expected,
+            found: threads.to_string(),
+        };
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return Err(refused(format!("1 to {MAX_THREADS}")));
+        }
+        Self::spawn(threads)
+            .map_err(|error| refused(format!("as many as the system grants ({error})")))
+    }
+
+    fn spawn(threads: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             ticket: AtomicU64::new(0),
             finished: AtomicUsize::new(0),
@@ -235,7 +263,7 @@ mod tests {
     fn every_task_runs_once_in_many_short_operations() {
         let rounds = if cfg!(miri) { 20 } else { 20_000 };
         for threads in [1, 2, 3, 8] {
-            let pool = ThreadPool::new(threads).expect("threads");
+            let pool = ThreadPool::spawn(threads).expect("threads");
             for round in 0..rounds / threads {
                 let tasks = round % 17;
                 let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
@@ -253,7 +281,7 @@ mod tests {
 
     #[test]
     fn sleeping_workers_wake_and_nested_calls_run_in_place() {
-        let pool = ThreadPool::new(3).expect("threads");
+        let pool = ThreadPool::spawn(3).expect("threads");
         let total = AtomicUsize::new(0);
         for _ in 0..5 {
             std::thread::sleep(Duration::from_millis(2));
@@ -268,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
-        let pool = ThreadPool::new(2).expect("threads");
+        let pool = ThreadPool::spawn(2).expect("threads");
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             pool.run(4, |task| assert_ne!(task, 2, "made for the test"));
         }));
@@ -282,7 +310,7 @@ mod tests {
 
     #[test]
     fn callers_on_several_threads_take_turns() {
-        let pool = ThreadPool::new(2).expect("threads");
+        let pool = ThreadPool::spawn(2).expect("threads");
         let total = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {

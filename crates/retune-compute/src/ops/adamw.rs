@@ -80,8 +80,8 @@ pub(crate) struct AdamWFactors {
 /// shape, f32 or bf16.
 /// # Errors
 /// `ShapeMismatch`, `DTypeMismatch`, `DeviceMismatch`; `InvalidArgument` if
-/// the step is 0, a beta is not in `[0, 1)`, or another number is negative or
-/// not finite.
+/// the step is 0, a beta is not in `[0, 1)`, `eps` is not above 0, or another
+/// number is negative or not finite.
 /// # Reference
 /// Loshchilov & Hutter 2019, arXiv:1711.05101
 pub fn adamw_step(
@@ -114,16 +114,31 @@ pub fn adamw_step(
     }
     for (name, value) in [
         ("step.learning_rate", step.learning_rate),
-        ("step.eps", step.eps),
         ("step.weight_decay", step.weight_decay),
         ("step.grad_scale", f64::from(step.grad_scale)),
     ] {
         if !(value.is_finite() && value >= 0.0) {
-            return Err(check.invalid(name, value, "a number of at least 0"));
+            return Err(check.invalid(name, value, "a finite number of at least 0"));
         }
     }
     if step.step == 0 {
         return Err(check.invalid("step.step", 0, "1 for the first step"));
+    }
+    // The update is computed in f32.
+    let factors = step.factors();
+    if !(factors.eps.is_finite() && factors.eps > 0.0) {
+        return Err(check.invalid("step.eps", step.eps, "a number above 0 within f32"));
+    }
+    if !factors.rate.is_finite() {
+        return Err(check.invalid(
+            "step.learning_rate",
+            step.learning_rate,
+            "a number within f32",
+        ));
+    }
+    if !factors.keep.is_finite() {
+        let expected = "one whose product with the learning rate is within f32";
+        return Err(check.invalid("step.weight_decay", step.weight_decay, expected));
     }
     let device = param.device().clone();
     device.backend().adamw(

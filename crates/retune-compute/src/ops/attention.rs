@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::{DType, Tensor};
 
 /// The largest head size.
-const MAX_HEAD_DIM: usize = 256;
+pub(super) const MAX_HEAD_DIM: usize = 256;
 
 /// Which keys a query attends to, and how scores are scaled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,6 +107,9 @@ pub fn attention_forward(
     let [tokens, heads, _] = check.heads("q", q)?;
     let mut out = Tensor::empty(q.device(), q.shape(), q.dtype())?;
     let mut logsumexp = Tensor::empty(q.device(), &[tokens, heads], DType::F32)?;
+    if q.is_empty() {
+        return Ok(AttentionOutput { out, logsumexp });
+    }
     let sequences = segments.sequences();
     q.device()
         .backend()
@@ -150,6 +153,9 @@ pub fn attention_backward(
     let mut d_q = Tensor::zeros(q.device(), q.shape(), DType::F32)?;
     let mut d_k = Tensor::zeros(q.device(), k.shape(), DType::F32)?;
     let mut d_v = Tensor::zeros(q.device(), v.shape(), DType::F32)?;
+    if q.is_empty() {
+        return Ok((d_q, d_k, d_v));
+    }
     let args = AttentionBackward {
         qkv,
         out,
@@ -196,8 +202,15 @@ pub fn attention_cached(
         k: k_cache,
         v: v_cache,
     };
-    check_heads(check, qkv, kv_heads, kv_dim, config)?;
-    let queries: usize = sequences.iter().map(|s| s.queries).sum();
+    check_heads(
+        check,
+        qkv,
+        ["k_cache", "v_cache"],
+        [kv_heads, kv_dim],
+        config,
+    )?;
+    let all = |rows: usize, s: &CachedSequence| rows.saturating_add(s.queries);
+    let queries = sequences.iter().fold(0, all);
     let [tokens, ..] = check.heads("q", q)?;
     if queries != tokens {
         let expected = format!("[{queries}, H, D] to fit `sequences`");
@@ -205,15 +218,16 @@ pub fn attention_cached(
     }
     let mut plan = Vec::with_capacity(sequences.len());
     let mut row = 0;
-    for sequence in sequences {
+    for (index, sequence) in sequences.iter().enumerate() {
         check.indices("sequences.blocks", &sequence.blocks, block_count)?;
         if sequence.queries > sequence.length {
-            let expected = format!("at most the {} tokens of its sequence", sequence.length);
+            let length = sequence.length;
+            let expected = format!("at most the {length} tokens of sequence {index}");
             return Err(check.invalid("sequences.queries", sequence.queries, expected));
         }
         if sequence.blocks.len().saturating_mul(block_rows) < sequence.length {
             let expected = format!(
-                "enough blocks of {block_rows} rows for the {} tokens of its sequence",
+                "enough blocks of {block_rows} rows for the {} tokens of sequence {index}",
                 sequence.length
             );
             return Err(check.invalid("sequences.blocks", sequence.blocks.len(), expected));
@@ -235,6 +249,9 @@ pub fn attention_cached(
         row += sequence.queries;
     }
     let mut out = Tensor::empty(q.device(), q.shape(), q.dtype())?;
+    if q.is_empty() {
+        return Ok(out);
+    }
     q.device()
         .backend()
         .attention_forward(qkv, &plan, config, &mut out, None);
@@ -249,7 +266,7 @@ fn check_packed<'a>(
 ) -> Result<Qkv<'a>> {
     let [tokens, kv_heads, kv_dim] = check.heads("k", qkv.k)?;
     check.shape("v", qkv.v, qkv.k.shape())?;
-    check_heads(check, qkv, kv_heads, kv_dim, config)?;
+    check_heads(check, qkv, ["k", "v"], [kv_heads, kv_dim], config)?;
     let [query_tokens, ..] = check.heads("q", qkv.q)?;
     for (name, tensor, found) in [("q", qkv.q, query_tokens), ("k", qkv.k, tokens)] {
         if found != segments.tokens() {
@@ -263,14 +280,14 @@ fn check_packed<'a>(
 fn check_heads(
     check: Check,
     Qkv { q, k, v }: Qkv<'_>,
-    kv_heads: usize,
-    kv_dim: usize,
+    [k_name, v_name]: [&'static str; 2],
+    [kv_heads, kv_dim]: [usize; 2],
     config: &AttentionConfig,
 ) -> Result<()> {
     let [_, heads, head_dim] = check.heads("q", q)?;
-    check.devices(q, &[("k", k), ("v", v)])?;
-    check.dtype("k", k, q.dtype())?;
-    check.dtype("v", v, q.dtype())?;
+    check.devices(q, &[(k_name, k), (v_name, v)])?;
+    check.dtype(k_name, k, q.dtype())?;
+    check.dtype(v_name, v, q.dtype())?;
     if head_dim == 0 || head_dim > MAX_HEAD_DIM || !head_dim.is_multiple_of(2) {
         return Err(check.wrong_shape(
             "q",
@@ -280,7 +297,7 @@ fn check_heads(
     }
     if kv_dim != head_dim || kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         let expected = format!("heads of size {head_dim}, their number dividing {heads}");
-        return Err(check.wrong_shape("k", k, expected));
+        return Err(check.wrong_shape(k_name, k, expected));
     }
     check.number("config.scale", config.scale, |_| true, "a finite number")?;
     match config.sliding_window {

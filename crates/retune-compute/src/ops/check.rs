@@ -107,7 +107,7 @@ impl Check {
         tensor: &Tensor,
     ) -> Result<(usize, usize)> {
         match tensor.shape().split_last() {
-            Some((&width, rows)) if width > 0 => Ok((rows.iter().product(), width)),
+            Some((&width, _)) if width > 0 => Ok((tensor.len() / width, width)),
             _ => Err(self.wrong_shape(argument, tensor, "[…, C] with C > 0".into())),
         }
     }
@@ -128,13 +128,17 @@ impl Check {
         Ok(tensor.rows_by_width())
     }
 
-    /// The extents `[out_features, in_features]` of a weight.
-    pub(super) fn weight(self, argument: &'static str, weight: Weight<'_>) -> Result<[usize; 2]> {
+    /// The extents of a weight, `axes` in words.
+    pub(super) fn weight(
+        self,
+        argument: &'static str,
+        weight: Weight<'_>,
+        axes: &str,
+    ) -> Result<[usize; 2]> {
         match weight {
             Weight::Frozen(weight) => Ok([weight.out_features(), weight.in_features()]),
-            Weight::Dense(tensor) => <[usize; 2]>::try_from(tensor.shape()).map_err(|_| {
-                self.wrong_shape(argument, tensor, "[out_features, in_features]".into())
-            }),
+            Weight::Dense(tensor) => <[usize; 2]>::try_from(tensor.shape())
+                .map_err(|_| self.wrong_shape(argument, tensor, axes.into())),
         }
     }
 

@@ -260,7 +260,7 @@ fn check(
     scored: Scored<'_>,
     backward: Option<&(f32, HeadGradients<'_>)>,
 ) -> Result<usize> {
-    let [vocabulary, width] = check.weight("head", head)?;
+    let [vocabulary, width] = check.weight("head", head, "[V, C]")?;
     check.device("head", head.device(), hidden.device())?;
     check.dtype("hidden", hidden, head.dtype())?;
     let &[tokens, hidden_width] = hidden.shape() else {

@@ -50,5 +50,6 @@ pub fn sum_of_squares(x: &Tensor) -> f64 {
 /// The Euclidean norm over all elements of several tensors, as for clipping
 /// gradients.
 pub fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> f64 {
-    tensors.into_iter().map(sum_of_squares).sum::<f64>().sqrt()
+    let squares = tensors.into_iter().map(sum_of_squares);
+    squares.fold(0.0, |all, square| all + square).sqrt()
 }

@@ -19,7 +19,7 @@ pub fn embedding_forward<'a>(
 ) -> Result<Tensor> {
     let check = Check::new("embedding_forward");
     let table = table.into();
-    let [vocabulary, width] = check.weight("table", table)?;
+    let [vocabulary, width] = check.weight("table", table, "[V, C]")?;
     check.indices("ids", ids, vocabulary)?;
     let mut y = Tensor::empty(table.device(), &[ids.len(), width], dtype)?;
     table

@@ -217,7 +217,7 @@ fn product(
     };
     let [b_rows, b_width] = match b.weight {
         Weight::Dense(tensor) if b_name == "b" => check.first_axis(b_name, tensor)?.into(),
-        weight => check.weight(b_name, weight)?,
+        weight => check.weight(b_name, weight, "[out_features, in_features]")?,
     };
     let (b_k, n) = if b.transposed {
         (b_width, b_rows)

@@ -2,8 +2,10 @@
 
 use std::f32::consts::PI;
 
+use super::attention::MAX_HEAD_DIM;
 use super::check::Check;
 use crate::error::Result;
+use crate::tensor::host_vec;
 use crate::{DType, Device, Tensor};
 
 /// How frequencies are stretched for contexts longer than the trained one;
@@ -61,8 +63,10 @@ impl RopeConfig {
     fn check(&self) -> Result<()> {
         let check = Check::new("RopeConfig");
         let positive = "a number above 0";
-        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
-            return Err(check.invalid("head_dim", self.head_dim, "an even number above 0"));
+        let dim = self.head_dim;
+        if dim == 0 || !dim.is_multiple_of(2) || dim > MAX_HEAD_DIM {
+            let expected = format!("an even number from 2 to {MAX_HEAD_DIM}");
+            return Err(check.invalid("head_dim", dim, expected));
         }
         check.number(
             "rope_theta",
@@ -128,11 +132,20 @@ impl RopeConfig {
     /// `InvalidArgument` if a number of the configuration is out of range.
     pub fn inverse_frequencies(&self) -> Result<(Vec<f32>, f32)> {
         self.check()?;
+        let (frequencies, factor) = self.scaled_frequencies();
+        if frequencies.iter().all(|f| f.is_finite()) {
+            return Ok((frequencies, factor));
+        }
+        let expected = "numbers whose frequencies are within f32";
+        Err(Check::new("RopeConfig").invalid("scaling", format!("{:?}", self.scaling), expected))
+    }
+
+    fn scaled_frequencies(&self) -> (Vec<f32>, f32) {
         let dim = self.head_dim as f32;
         let powers =
             (0..self.head_dim / 2).map(|pair| self.rope_theta.powf(2.0 * pair as f32 / dim));
         let default = powers.clone().map(|power| 1.0 / power);
-        Ok(match self.scaling {
+        match self.scaling {
             RopeScaling::Default => (default.collect(), 1.0),
             RopeScaling::Linear { factor } => (default.map(|f| f / factor).collect(), 1.0),
             RopeScaling::Llama3 {
@@ -194,7 +207,7 @@ impl RopeConfig {
                 };
                 (scaled.collect(), attention_factor.unwrap_or(computed))
             }
-        })
+        }
     }
 }
 
@@ -219,9 +232,12 @@ impl RopeAngles {
                 .iter()
                 .flat_map(|&position| frequencies.iter().map(move |f| position as f32 * f))
         };
-        let cos: Vec<f32> = angles().map(|angle| angle.cos() * factor).collect();
-        let sin: Vec<f32> = angles().map(|angle| angle.sin() * factor).collect();
         let shape = [positions.len(), frequencies.len()];
+        let len = shape[0].saturating_mul(shape[1]);
+        let mut cos: Vec<f32> = host_vec(device, len)?;
+        cos.extend(angles().map(|angle| angle.cos() * factor));
+        let mut sin: Vec<f32> = host_vec(device, len)?;
+        sin.extend(angles().map(|angle| angle.sin() * factor));
         Ok(Self {
             cos: Tensor::from_slice(device, &shape, &cos)?,
             sin: Tensor::from_slice(device, &shape, &sin)?,

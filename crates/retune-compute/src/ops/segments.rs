@@ -15,6 +15,9 @@ pub struct Segments {
     shared_prefix: bool,
 }
 
+/// Positions are `u32`.
+const MAX_TOKENS: usize = u32::MAX as usize;
+
 /// Consecutive rows of keys and values, and the position of the first one in
 /// its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ impl Segments {
     ///
     /// # Errors
     /// `InvalidOffsets` unless `offsets` begins with 0, never decreases and
-    /// has at least two entries.
+    /// ends below 2³²; `InvalidArgument` unless it has at least two entries.
     pub fn new(offsets: &[usize]) -> Result<Self> {
         Self::checked("Segments::new", offsets, false)
     }
@@ -53,7 +56,11 @@ impl Segments {
     }
 
     /// One sequence of `tokens` rows.
+    ///
+    /// # Panics
+    /// If `tokens` is not below 2³², more than any position can be.
     pub fn single(tokens: usize) -> Self {
+        assert!(tokens <= MAX_TOKENS, "positions are numbers below 2³²");
         Self {
             offsets: vec![0, tokens],
             shared_prefix: false,
@@ -66,13 +73,15 @@ impl Segments {
             argument: "offsets",
             position,
             expected,
-            found: offsets.get(position).copied().unwrap_or_default(),
+            found: offsets[position],
         };
         if offsets.len() < 2 {
-            return Err(fault(
-                0,
-                "at least two offsets, the first 0 and the last T".into(),
-            ));
+            return Err(Error::InvalidArgument {
+                op,
+                argument: "offsets",
+                expected: "at least two, the first 0 and the last T".into(),
+                found: format!("{} of them", offsets.len()),
+            });
         }
         if offsets[0] != 0 {
             return Err(fault(0, "0".into()));
@@ -83,6 +92,10 @@ impl Segments {
                 before + 1,
                 format!("at least {least}, the offset before it"),
             ));
+        }
+        let last = offsets.len() - 1;
+        if offsets[last] > MAX_TOKENS {
+            return Err(fault(last, format!("at most {MAX_TOKENS}")));
         }
         Ok(Self {
             offsets: offsets.to_vec(),

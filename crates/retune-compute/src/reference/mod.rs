@@ -278,14 +278,14 @@ impl Backend for Reference {
     }
 
     fn sum(&self, x: &Tensor) -> f64 {
-        x.to_f32_vec().iter().map(|&x| f64::from(x)).sum()
+        x.to_f32_vec()
+            .iter()
+            .fold(0.0, |all, &x| all + f64::from(x))
     }
 
     fn sum_of_squares(&self, x: &Tensor) -> f64 {
-        x.to_f32_vec()
-            .iter()
-            .map(|&x| f64::from(x) * f64::from(x))
-            .sum()
+        let square = |x: &f32| f64::from(*x) * f64::from(*x);
+        x.to_f32_vec().iter().fold(0.0, |all, x| all + square(x))
     }
 
     fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor) {

@@ -12,8 +12,8 @@ pub(super) fn adamw(tensors: AdamWTensors<'_>, step: &AdamW) {
         exp_avg_sq,
         copy,
     } = tensors;
-    let first_correction = 1.0 - step.beta1.powi(step.step as i32);
-    let second_correction = 1.0 - step.beta2.powi(step.step as i32);
+    let first_correction = 1.0 - step.beta1.powf(f64::from(step.step));
+    let second_correction = 1.0 - step.beta2.powf(f64::from(step.step));
     let mut values = param.to_f32_vec();
     let mut m = exp_avg.to_f32_vec();
     let mut v = exp_avg_sq.to_f32_vec();

@@ -144,11 +144,10 @@ impl<E: Factor> Matrix<'_, E> {
 
     /// Packs all panels into `target`, one task per panel piece.
     pub(in crate::cpu) fn pack_all(&self, cpu: &crate::cpu::Cpu, target: &mut [E]) {
-        let groups = self.k.div_ceil(E::GROUP);
-        let full = PANEL * groups * E::GROUP;
-        if full == 0 {
+        if target.is_empty() {
             return;
         }
+        let full = PANEL * self.k.next_multiple_of(E::GROUP);
         let target = Chunks::new(target, full);
         cpu.pool.run(self.panels(), |panel| {
             // SAFETY: each task has its own panel.

@@ -1,4 +1,6 @@
 //! RMS norm and layer norm.
+//!
+//! Statistics are f32, as in PyTorch: of values beyond 1e19 the squares overflow.
 
 use super::check::Check;
 use crate::backend::NormBackward;

@@ -6,6 +6,7 @@ mod cases;
 mod determinism;
 mod devices;
 mod errors;
+mod extremes;
 mod finite_differences;
 mod goldens;
 mod masks;

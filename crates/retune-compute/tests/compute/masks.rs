@@ -9,11 +9,11 @@ use crate::devices::{all, tensor};
 const TOKENS: usize = if cfg!(miri) { 9 } else { 150 };
 const SPOILED: usize = TOKENS * 2 / 3;
 const ROW: usize = 2 * 8;
-
-/// `[TOKENS, 2, 8]`; two segments of tokens, the second a short one.
-fn values(seed: u64) -> Vec<f32> {
-    Numbers::new(&Device::cpu(), DType::F32, seed).values(TOKENS * ROW)
-}
+const SPOILS: &[f32] = if cfg!(miri) {
+    &[f32::NAN]
+} else {
+    &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
+};
 
 /// The output and the gradients `d_q`, `d_k`, `d_v`, with token `SPOILED` of
 /// input number `which` made of `spoil`.
@@ -24,7 +24,8 @@ fn run(
     spoil: Option<(usize, f32)>,
 ) -> [Vec<f32>; 4] {
     let [q, k, v, d_out] = [0, 1, 2, 3].map(|which| {
-        let mut values = values(which as u64);
+        let numbers = Numbers::new(device, DType::F32, which as u64);
+        let mut values = numbers.values(TOKENS * ROW);
         if let Some((spoiled, value)) = spoil
             && spoiled == which
         {
@@ -32,6 +33,7 @@ fn run(
         }
         tensor(device, &[TOKENS, 2, 8], &values, dtype)
     });
+    // The second segment is a short one.
     let segments = Segments::new(&[0, TOKENS - 2, TOKENS]).unwrap();
     let config = AttentionConfig::causal(8).with_sliding_window(window);
     let forward = attention_forward(&q, &k, &v, &segments, &config).unwrap();
@@ -53,7 +55,7 @@ fn what_is_hidden_has_no_effect() {
         for dtype in [DType::F32, DType::BF16] {
             for window in [None, Some(5)] {
                 let clean = run(device, dtype, window, None);
-                for spoil in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for &spoil in SPOILS {
                     for which in 0..4 {
                         let spoiled = run(device, dtype, window, Some((which, spoil)));
                         let name = device.name();

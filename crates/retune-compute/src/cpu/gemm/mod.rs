@@ -34,6 +34,8 @@ use crate::{DType, Tensor, Tier};
 
 /// Most rows of a task.
 const ROW_BLOCK: usize = 240;
+/// Bytes of a stretch of memory that is long enough to be read at full speed.
+const LONG_STRETCH: usize = 1 << 20;
 
 /// Bytes of a packed `[out, input]` weight.
 pub(super) fn packed_bytes(out: usize, input: usize, dtype: DType, packing: Packing) -> usize {
@@ -209,10 +211,15 @@ fn run<E: Factor, O: Element>(
     };
     let row_block = row_block(m, b.panels(), cpu.pool.threads());
     let row_blocks = m.div_ceil(row_block);
-    cpu.pool.run(b.panels() * row_blocks, |index| {
-        let first = index % row_blocks * row_block;
-        task.run(index / row_blocks, first..(first + row_block).min(m));
-    });
+    let panels = panels_per_task::<E>(m, (k, b.panels()), cpu.pool.threads());
+    cpu.pool
+        .run(b.panels().div_ceil(panels) * row_blocks, |index| {
+            let first = index % row_blocks * row_block;
+            let panel = index / row_blocks * panels;
+            for panel in panel..(panel + panels).min(b.panels()) {
+                task.run(panel, first..(first + row_block).min(m));
+            }
+        });
 }
 
 /// Rows per task: all of them if there are panels enough to share, else so
@@ -221,6 +228,17 @@ fn row_block(m: usize, panels: usize, threads: usize) -> usize {
     let wanted = (4 * threads).div_ceil(panels).max(m.div_ceil(ROW_BLOCK));
     let wanted = wanted.min(m.div_ceil(4 * MAX_ROWS)).max(1);
     m.div_ceil(wanted).next_multiple_of(MAX_ROWS)
+}
+
+/// Panels per task. With few rows, reading them is all the work, and each
+/// thread should read one stretch of memory, or a few long ones.
+fn panels_per_task<E: Factor>(m: usize, (k, panels): (usize, usize), threads: usize) -> usize {
+    if m > MAX_ROWS {
+        return 1;
+    }
+    let bytes = panels.saturating_mul(PANEL * k * size_of::<E>());
+    let stretches = bytes.div_ceil(threads * LONG_STRETCH).max(1);
+    panels.div_ceil(threads * stretches)
 }
 
 /// What the tasks of one product share.

@@ -10,10 +10,11 @@ use super::Cpu;
 use super::scratch;
 use super::simd::{for_each_tier, sum_of, sum_of_pairs, sum_of_triples};
 use super::split::{Chunks, RowsMut, rows_per_task};
-use crate::Tensor;
+use super::vector::{Formula, Vector, map};
 use crate::backend::NormBackward;
 use crate::dtype::Element;
 use crate::tensor::with_element;
+use crate::{Tensor, Tier};
 
 /// Rows of a task of a backward pass.
 const ROW_BLOCK: usize = 32;
@@ -43,18 +44,68 @@ pub(super) fn rms_forward(
     }));
 }
 
+fn rms_forward_rows<X: Element, Y: Element>(
+    tier: Tier,
+    x: &[X],
+    weight: &[f32],
+    eps: f32,
+    y: &mut [Y],
+    rstd: &mut [f32],
+) {
+    let width = weight.len();
+    let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
+    for ((x, y), rstd) in rows.zip(rstd) {
+        *rstd = 1.0 / (sum_of_squares(tier, x) / width as f32 + eps).sqrt();
+        map(
+            tier,
+            Normalise {
+                mean: None,
+                rstd: *rstd,
+            },
+            x,
+            [weight],
+            [y],
+        );
+    }
+}
+
+/// `x`, `weight` (and `bias`) to `(x − mean) · rstd · weight (+ bias)`.
+#[derive(Clone, Copy)]
+struct Normalise {
+    mean: Option<f32>,
+    rstd: f32,
+}
+
+impl Formula<1, 1> for Normalise {
+    #[inline(always)]
+    fn apply<V: Vector>(self, x: V, [weight]: [V; 1]) -> [V; 1] {
+        let centred = match self.mean {
+            Some(mean) => x - V::splat(mean),
+            None => x,
+        };
+        [centred * V::splat(self.rstd) * weight]
+    }
+}
+
+impl Formula<2, 1> for Normalise {
+    #[inline(always)]
+    fn apply<V: Vector>(self, x: V, [weight, bias]: [V; 2]) -> [V; 1] {
+        let [y] = Formula::<1, 1>::apply(self, x, [weight]);
+        [y + bias]
+    }
+}
+
 for_each_tier! {
-    fn rms_forward_rows<X: Element, Y: Element>(x: &[X], weight: &[f32], eps: f32, y: &mut [Y], rstd: &mut [f32]) {
-        let width = weight.len();
-        let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
-        for ((x, y), rstd) in rows.zip(rstd) {
-            let squares = sum_of(x, |x| x.to_f32() * x.to_f32());
-            let r = 1.0 / (squares / width as f32 + eps).sqrt();
-            *rstd = r;
-            for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-                *y = Y::from_f32(x.to_f32() * r * w);
-            }
-        }
+    fn row_sum<X: Element>(x: &[X]) -> f32 {
+        sum_of(x, |x| x.to_f32())
+    }
+
+    fn sum_of_squares<X: Element>(x: &[X]) -> f32 {
+        sum_of(x, |x| x.to_f32() * x.to_f32())
+    }
+
+    fn sum_of_squared_deviations<X: Element>(x: &[X], mean: f32) -> f32 {
+        sum_of(x, |x| (x.to_f32() - mean) * (x.to_f32() - mean))
     }
 }
 
@@ -165,26 +216,30 @@ pub(super) fn layer_forward(
         );
         cpu.pool.for_rows(x.len() / width, rows_per_task(width), outputs, |rows, (y, mean, rstd)| {
             let x = &x[rows.start * width..rows.end * width];
-            layer_forward_rows(cpu.tier, x, weight, bias, eps, y, mean, rstd);
+            layer_forward_rows(cpu.tier, x, (weight, bias), eps, y, (mean, rstd));
         });
     }));
 }
 
-for_each_tier! {
-    fn layer_forward_rows<X: Element, Y: Element>(
-        x: &[X], weight: &[f32], bias: &[f32], eps: f32, y: &mut [Y], mean: &mut [f32], rstd: &mut [f32],
-    ) {
-        let width = weight.len();
-        let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
-        for ((x, y), (mean, rstd)) in rows.zip(mean.iter_mut().zip(rstd)) {
-            let m = sum_of(x, |x| x.to_f32()) / width as f32;
-            let squares = sum_of(x, |x| (x.to_f32() - m) * (x.to_f32() - m));
-            let r = 1.0 / (squares / width as f32 + eps).sqrt();
-            (*mean, *rstd) = (m, r);
-            for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                *y = Y::from_f32((x.to_f32() - m) * r * w + b);
-            }
-        }
+fn layer_forward_rows<X: Element, Y: Element>(
+    tier: Tier,
+    x: &[X],
+    (weight, bias): (&[f32], &[f32]),
+    eps: f32,
+    y: &mut [Y],
+    (mean, rstd): (&mut [f32], &mut [f32]),
+) {
+    let width = weight.len();
+    let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
+    for ((x, y), (mean, rstd)) in rows.zip(mean.iter_mut().zip(rstd)) {
+        *mean = row_sum(tier, x) / width as f32;
+        let variance = sum_of_squared_deviations(tier, x, *mean) / width as f32;
+        *rstd = 1.0 / (variance + eps).sqrt();
+        let normalise = Normalise {
+            mean: Some(*mean),
+            rstd: *rstd,
+        };
+        map(tier, normalise, x, [weight, bias], [y]);
     }
 }
 

@@ -33,4 +33,43 @@ pub enum Error {
         /// What the template says.
         message: String,
     },
+    /// A file is missing, or not what it should be.
+    #[error("{} {problem}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it, in words.
+        problem: String,
+    },
+    /// The tokenizer cannot encode a text.
+    #[error("the tokenizer cannot encode a text: {problem}")]
+    Encoding {
+        /// What it says.
+        problem: String,
+    },
+    /// A chat template writes the turns before a message differently once the
+    /// message is there, so that what was learned is not what is asked.
+    #[error(
+        "message {message}: the chat template changes what stands before it\n\
+         without it: {before:?}\n   with it: {after:?}\n\
+         hint: use a template that writes each turn once and for all"
+    )]
+    NotAPrefix {
+        /// The message, from 0.
+        message: usize,
+        /// The text without the message, around the first difference.
+        before: String,
+        /// The text with it.
+        after: String,
+    },
+    /// An assistant's turn does not end in a special token, so that a model
+    /// would not learn to stop.
+    #[error("message {message}: the chat template does not end the turn with a special token")]
+    NoTerminator {
+        /// The message, from 0.
+        message: usize,
+    },
+    /// A conversation has nothing to learn from.
+    #[error("no message is the assistant's, so there is nothing to learn from")]
+    NothingScored,
 }

@@ -2,5 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+mod labels;
 mod shared;
 mod templates;

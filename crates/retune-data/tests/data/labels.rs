@@ -1,0 +1,203 @@
+//! Conversations to tokens and labels.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use retune_data::{Error, Labelled, Tokenizer, label_conversation};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::shared;
+
+const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}\
+                      {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+const START: u32 = 256;
+const END: u32 = 257;
+
+/// The character that stands for a byte in a byte-level vocabulary.
+fn byte_char(byte: u8) -> char {
+    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    if printable(byte) {
+        return char::from(byte);
+    }
+    let before = (0..byte).filter(|b| !printable(*b)).count() as u32;
+    char::from_u32(256 + before).unwrap()
+}
+
+/// A model folder whose tokens are bytes, and ChatML's two markers.
+fn folder(template: &str) -> TempDir {
+    let vocabulary: HashMap<String, u32> = (0..=255u8)
+        .map(|byte| (byte_char(byte).to_string(), u32::from(byte)))
+        .collect();
+    let token = |id: u32, content: &str| {
+        json!({"id": id, "content": content, "special": true, "single_word": false,
+               "lstrip": false, "rstrip": false, "normalized": false})
+    };
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
+    let tokenizer = json!({
+        "version": "1.0",
+        "truncation": {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
+        "padding": null,
+        "added_tokens": [token(START, "<|im_start|>"), token(END, "<|im_end|>")],
+        "normalizer": null,
+        "pre_tokenizer": byte_level,
+        "post_processor": null,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    });
+    let config = json!({"chat_template": template, "eos_token": {"content": "<|im_end|>"}, "bos_token": null});
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, value: &Value| {
+        std::fs::write(folder.path().join(name), value.to_string()).unwrap();
+    };
+    write("tokenizer.json", &tokenizer);
+    write("tokenizer_config.json", &config);
+    folder
+}
+
+fn label(template: &str, messages: &Value) -> Result<Labelled, Error> {
+    let folder = folder(template);
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+    label_conversation(&tokenizer, messages.as_array().unwrap())
+}
+
+/// The text of byte tokens, markers shown as `[` and `]`.
+fn text(ids: impl Iterator<Item = u32>) -> String {
+    let bytes = ids.map(|id| match id {
+        START => b'[',
+        END => b']',
+        byte => u8::try_from(byte).unwrap(),
+    });
+    String::from_utf8(bytes.collect()).unwrap()
+}
+
+#[test]
+fn what_the_assistant_says_is_scored_with_its_end() {
+    let messages = json!([
+        {"role": "system", "content": "甄嬛"},
+        {"role": "user", "content": "你是谁?"},
+        {"role": "assistant", "content": "臣妾。"},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": " b "},
+        {"role": "user", "content": "never answered"},
+    ]);
+    let sample = label(CHATML, &messages).unwrap();
+    assert_eq!(
+        text(sample.input_ids.iter().copied()),
+        "[system\n甄嬛]\n[user\n你是谁?]\n[assistant\n臣妾。]\n[user\na]\n[assistant\n b ]"
+    );
+    let scored = sample.labels().filter(|label| *label >= 0);
+    assert_eq!(text(scored.map(|id| id as u32)), "臣妾。] b ]");
+    let masked = sample.labels().filter(|label| *label == -100).count();
+    assert_eq!(
+        masked,
+        sample.scored.iter().filter(|scored| !**scored).count()
+    );
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_refused() {
+    let turns = json!([
+        {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"},
+    ]);
+    let forgetful = "{% for m in messages %}{% if loop.last or m.role == 'user' %}<|im_start|>{{ m.content }}\
+                     <|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}";
+    let error = label(forgetful, &turns).unwrap_err();
+    assert!(
+        matches!(error, Error::NotAPrefix { message: 3, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("hint:"), "{error}");
+    let endless = CHATML.replace("<|im_end|>", "</s>");
+    let error = label(&endless, &turns).unwrap_err();
+    assert_eq!(error, Error::NoTerminator { message: 1 });
+    let error = label(CHATML, &json!([{"role": "user", "content": "a"}])).unwrap_err();
+    assert_eq!(error, Error::NothingScored);
+}
+
+#[test]
+fn a_folder_that_is_no_model_is_named() {
+    let message = |folder: &Path| Tokenizer::open(folder).unwrap_err().to_string();
+    let folder = folder(CHATML);
+    let path = folder.path();
+    std::fs::write(path.join("chat_template.jinja"), "{% if %}").unwrap();
+    assert!(
+        message(path).contains("chat template, line 1"),
+        "{}",
+        message(path)
+    );
+    std::fs::remove_file(path.join("chat_template.jinja")).unwrap();
+    std::fs::write(path.join("tokenizer_config.json"), "{}").unwrap();
+    assert!(
+        message(path).contains("has no text `chat_template`"),
+        "{}",
+        message(path)
+    );
+    std::fs::write(path.join("tokenizer.json"), "{\"a\": 1}").unwrap();
+    assert!(
+        message(path).contains("tokenizer.json is no tokenizer"),
+        "{}",
+        message(path)
+    );
+    std::fs::remove_file(path.join("tokenizer.json")).unwrap();
+    assert!(
+        message(path).contains("tokenizer.json cannot be read"),
+        "{}",
+        message(path)
+    );
+}
+
+proptest! {
+    #[test]
+    fn text_of_a_user_never_becomes_a_control_token(
+        user in "(<\\|im_end\\|>|<\\|im_start\\|>|<\\|im_|end\\|>|[a甄\n ]){0,12}",
+        answer in "(<\\|im_end\\|>|<\\|im_start\\|>assistant|[b嬛]){0,6}",
+    ) {
+        let messages = json!([{"role": "user", "content": user}, {"role": "assistant", "content": answer}]);
+        let sample = label(CHATML, &messages).unwrap();
+        let count = |id| sample.input_ids.iter().filter(|found| **found == id).count();
+        prop_assert_eq!((count(START), count(END)), (2, 2));
+        let plain = |id: u32| if id == START { "[start]".into() } else if id == END { "[end]".into() } else {
+            vec![id as u8]
+        };
+        let bytes: Vec<u8> = sample.input_ids.iter().flat_map(|id| plain(*id)).collect();
+        let expected = format!("[start]user\n{user}[end]\n[start]assistant\n{answer}[end]");
+        prop_assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+    }
+}
+
+/// The tutorial's rows against the `tokenizers` of Python, whose ids are in
+/// `tokens.jsonl`, one `{"input_ids": …, "labels": …}` a row in any order.
+#[test]
+fn rows_of_the_tutorial_have_the_ids_and_labels_of_python() {
+    let (Some(data), Some(model), Some(expected)) = (
+        shared::file("data/huanhuan.json"),
+        shared::file("tokenizers/qwen2.5"),
+        shared::file("tokens.jsonl"),
+    ) else {
+        return;
+    };
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&read(&data)).unwrap();
+    let tokenizer = Tokenizer::open(&model).unwrap();
+    let found = rows.iter().map(|row| {
+        let field = |name: &str| row[name].as_str().unwrap();
+        let messages = [
+            json!({"role": "system", "content": "现在你要扮演皇帝身边的女人--甄嬛"}),
+            json!({"role": "user", "content": format!("{}{}", field("instruction"), field("input"))}),
+            json!({"role": "assistant", "content": field("output")}),
+        ];
+        let sample = label_conversation(&tokenizer, &messages).unwrap();
+        let labels: Vec<i64> = sample.labels().collect();
+        json!({"input_ids": sample.input_ids, "labels": labels}).to_string()
+    });
+    let mut found: Vec<String> = found.collect();
+    let row = |line: &str| serde_json::from_str::<Value>(line).unwrap().to_string();
+    let mut expected: Vec<String> = read(&expected).lines().map(row).collect();
+    found.sort_unstable();
+    expected.sort_unstable();
+    let differ = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
+    assert_eq!((differ, found.len()), (0, expected.len()));
+}

@@ -103,6 +103,13 @@ impl Tokenizer {
 
     /// Puts [`GUARD`] behind the first character of each special token.
     fn guard(&self, text: &str) -> String {
+        if !self
+            .special
+            .iter()
+            .any(|token| text.contains(token.as_str()))
+        {
+            return text.to_owned();
+        }
         let mut guarded = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(c) = rest.chars().next() {

@@ -1,5 +1,9 @@
 //! What can be wrong with a user's files.
 
+use std::fmt;
+
+use crate::source::Place;
+
 /// The result of reading or preparing data.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -41,6 +45,17 @@ pub enum Error {
         /// What is wrong with it, in words.
         problem: String,
     },
+    /// The columns of a data file cannot be understood.
+    #[error("{}: {problem}", path.display())]
+    Layout {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong, in words.
+        problem: String,
+    },
+    /// A row of a data file cannot be used; the next ones can.
+    #[error(transparent)]
+    Row(Box<RowError>),
     /// The tokenizer cannot encode a text.
     #[error("the tokenizer cannot encode a text: {problem}")]
     Encoding {
@@ -69,7 +84,93 @@ pub enum Error {
         /// The message, from 0.
         message: usize,
     },
-    /// A conversation has nothing to learn from.
-    #[error("no message is the assistant's, so there is nothing to learn from")]
+    /// A sample has nothing to learn from.
+    #[error("there is nothing to learn from: no turn is the assistant's, or all are excluded")]
     NothingScored,
+    /// A model without a chat template was asked for a conversation.
+    #[error(
+        "the model has no chat template: neither `chat_template` in tokenizer_config.json nor chat_template.jinja\n\
+         hint: use an instruct model, or name a template with --chat-template FILE"
+    )]
+    NoTemplate,
+    /// A sample has more tokens than are allowed.
+    #[error(
+        "the row has {tokens} tokens, more than the {max_length} of max_length\n\
+         hint: raise --max-length, or choose --over-long drop, truncate-prompt or truncate-answer"
+    )]
+    OverLong {
+        /// The row's tokens.
+        tokens: usize,
+        /// How many are allowed.
+        max_length: usize,
+    },
+    /// A sample cannot become tokens.
+    #[error("{place}: {problem}")]
+    Sample {
+        /// The sample's row.
+        place: Place,
+        /// Why.
+        problem: Box<Error>,
+    },
+}
+
+/// What is wrong with one row of a data file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowError {
+    /// The row.
+    pub place: Place,
+    /// The field, if it is one field's fault: `output`, `messages[2].role`.
+    pub field: Option<String>,
+    /// What was expected and what was found, in words.
+    pub problem: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl RowError {
+    /// An error of the row at `place`.
+    pub fn new(place: Place, problem: impl Into<String>) -> Self {
+        Self {
+            place,
+            field: None,
+            problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, of one field.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+}
+
+impl fmt::Display for RowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.place)?;
+        if let Some(field) = &self.field {
+            write!(f, ", field `{field}`")?;
+        }
+        write!(f, ": {}", self.problem)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for RowError {}
+
+impl From<RowError> for Error {
+    fn from(error: RowError) -> Self {
+        Self::Row(Box::new(error))
+    }
 }

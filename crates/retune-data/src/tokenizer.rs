@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::sample::Message;
 use crate::template::ChatTemplate;
 
 /// Marks a special token inside a user's text until the template is rendered.
@@ -29,11 +31,16 @@ pub struct Tokenizer {
     plain: tokenizers::Tokenizer,
     /// Takes them for text.
     literal: tokenizers::Tokenizer,
-    template: ChatTemplate,
+    /// None if the model has none: it is no chat model.
+    template: Option<ChatTemplate>,
+    /// For conversations with tools, where the model has one of its own.
+    tool_template: Option<ChatTemplate>,
     /// What every template gets.
     variables: Map<String, Json>,
     /// The texts of special tokens, the longest first.
     special: Vec<String>,
+    /// Says which tokenizer and template this is.
+    fingerprint: [u8; 32],
 }
 
 impl Tokenizer {
@@ -43,8 +50,20 @@ impl Tokenizer {
     /// # Errors
     /// `File` if a file is missing or not what it should be; `TemplateSyntax`.
     pub fn open(folder: &Path) -> Result<Self> {
+        Self::open_with_template(folder, None)
+    }
+
+    /// The same, with the chat template in the file `template` instead of the
+    /// model's own.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_with_template(folder: &Path, template: Option<&Path>) -> Result<Self> {
         let path = folder.join("tokenizer.json");
-        let mut plain = tokenizers::Tokenizer::from_bytes(read(&path)?)
+        let bytes = read(&path)?;
+        let mut hash = Sha256::new();
+        add_to_hash(&mut hash, &bytes);
+        let mut plain = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|error| wrong(&path, format!("is no tokenizer: {error}")))?;
         // Limits and padding of whoever saved it are not part of the model.
         plain.with_padding(None);
@@ -56,35 +75,73 @@ impl Tokenizer {
         let path = folder.join("tokenizer_config.json");
         let config: Map<String, Json> = serde_json::from_slice(&read(&path)?)
             .map_err(|error| wrong(&path, format!("is no JSON object: {error}")))?;
-        let mut special: Vec<String> = plain
-            .get_added_tokens_decoder()
-            .into_values()
-            .filter(|token| token.special && !token.content.is_empty())
-            .map(|token| token.content)
-            .collect();
-        special.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+        let variables = special_tokens(&config);
+        add_to_hash(
+            &mut hash,
+            Json::Object(variables.clone()).to_string().as_bytes(),
+        );
+        let sources = match template {
+            Some(path) => Sources {
+                plain: Some(template_file(path)?),
+                tools: None,
+            },
+            None => template_sources(folder, &config)?,
+        };
+        let mut compile = |source: Option<String>| {
+            add_to_hash(&mut hash, source.as_deref().unwrap_or_default().as_bytes());
+            source.map(|source| ChatTemplate::new(&source)).transpose()
+        };
+        let template = compile(sources.plain)?;
+        let tool_template = compile(sources.tools)?;
         Ok(Self {
+            special: special_texts(&plain),
             plain,
             literal,
-            template: ChatTemplate::new(&template_source(folder, &config)?)?,
-            variables: special_tokens(&config),
-            special,
+            template,
+            tool_template,
+            variables,
+            fingerprint: hash.finalize().into(),
         })
+    }
+
+    /// Whether the model has a chat template.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Which tokenizer, template and special tokens these are: the same for the
+    /// same ids.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
     }
 
     /// The text of `messages` under the chat template. Special tokens inside
     /// the messages are guarded; [`Tokenizer::encode`] takes them for text.
-    pub(crate) fn render(&self, messages: &[Json], prompt: bool) -> Result<String> {
+    pub(crate) fn render(
+        &self,
+        messages: &[Message],
+        tools: &[Json],
+        prompt: bool,
+    ) -> Result<String> {
+        let template = match (&self.tool_template, &self.template) {
+            (Some(template), _) if !tools.is_empty() => template,
+            (_, Some(template)) => template,
+            (_, None) => return Err(Error::NoTemplate),
+        };
         let mut variables = self.variables.clone();
         let messages = messages
             .iter()
-            .map(|message| self.guarded(message))
+            .map(|message| self.guarded(&message.to_json()))
             .collect();
+        let tools = match tools {
+            [] => Json::Null,
+            tools => tools.iter().map(|tool| self.guarded(tool)).collect(),
+        };
         variables.insert("messages".into(), Json::Array(messages));
-        variables.insert("tools".into(), Json::Null);
+        variables.insert("tools".into(), tools);
         variables.insert("documents".into(), Json::Null);
         variables.insert("add_generation_prompt".into(), Json::Bool(prompt));
-        self.template.render(&variables)
+        template.render(&variables)
     }
 
     fn guarded(&self, value: &Json) -> Json {
@@ -145,10 +202,65 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// The ids of a plain text, in which nothing is a control token, with the
+    /// tokens that the model puts around a text.
+    pub(crate) fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self
+            .literal
+            .encode_fast(text, true)
+            .map_err(|error| Error::Encoding {
+                problem: error.to_string(),
+            })?;
+        let mut ids = encoding.get_ids().to_vec();
+        if let Some(end) = self.eos_token_id() {
+            if ids.last() != Some(&end) {
+                ids.push(end);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The id of `eos_token`, at which generation stops.
+    pub fn eos_token_id(&self) -> Option<u32> {
+        let token = self.variables.get("eos_token")?.as_str()?;
+        self.plain.token_to_id(token)
+    }
+
     /// The special token that `text` ends in, if any; a guarded one is none.
     pub(crate) fn terminator(&self, text: &str) -> Option<&str> {
         let ends = |token: &&String| text.ends_with(token.as_str());
         self.special.iter().find(ends).map(String::as_str)
+    }
+
+    /// Whether `token` is one special token of this tokenizer.
+    pub fn is_special(&self, token: &str) -> bool {
+        self.special.iter().any(|special| special == token)
+    }
+
+    /// Into how many tokens `text` falls.
+    ///
+    /// # Errors
+    /// `Encoding` if the tokenizer cannot encode it.
+    pub fn count(&self, text: &str) -> Result<usize> {
+        let mut ids = Vec::new();
+        add_ids(&self.plain, text, &mut ids)?;
+        Ok(ids.len())
+    }
+
+    /// The text of one token, as the vocabulary decodes it; broken characters
+    /// are shown as U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.plain.decode(ids, false).unwrap_or_default()
+    }
+
+    /// The texts of the special tokens, the longest first.
+    pub fn special_tokens(&self) -> &[String] {
+        &self.special
+    }
+
+    /// The guards taken out of a rendered text: what a model is given.
+    pub(crate) fn without_guards(text: &str) -> String {
+        text.replace(GUARD, "")
     }
 }
 
@@ -168,20 +280,69 @@ fn add_ids(tokenizer: &tokenizers::Tokenizer, text: &str, ids: &mut Vec<u32>) ->
     Ok(())
 }
 
-fn template_source(folder: &Path, config: &Map<String, Json>) -> Result<String> {
+/// The sources of a model's templates.
+struct Sources {
+    plain: Option<String>,
+    tools: Option<String>,
+}
+
+fn template_sources(folder: &Path, config: &Map<String, Json>) -> Result<Sources> {
     let path = folder.join("chat_template.jinja");
     if path.exists() {
-        return String::from_utf8(read(&path)?)
-            .map_err(|error| wrong(&path, format!("is not UTF-8: {error}")));
+        return Ok(Sources {
+            plain: Some(template_file(&path)?),
+            tools: None,
+        });
     }
     match config.get("chat_template") {
-        Some(Json::String(source)) => Ok(source.clone()),
-        _ => {
+        None | Some(Json::Null) => Ok(Sources {
+            plain: None,
+            tools: None,
+        }),
+        Some(Json::String(source)) => Ok(Sources {
+            plain: Some(source.clone()),
+            tools: None,
+        }),
+        // Several templates, each with a name.
+        Some(Json::Array(named)) => {
+            let find = |wanted: &str| {
+                let entry = named
+                    .iter()
+                    .find(|entry| entry.get("name").and_then(Json::as_str) == Some(wanted))?;
+                Some(entry.get("template")?.as_str()?.to_owned())
+            };
+            Ok(Sources {
+                plain: find("default"),
+                tools: find("tool_use"),
+            })
+        }
+        Some(_) => {
             let path = folder.join("tokenizer_config.json");
-            let problem = "has no text `chat_template`, and there is no chat_template.jinja";
+            let problem = "has a `chat_template` that is neither text nor a list of templates";
             Err(wrong(&path, problem.into()))
         }
     }
+}
+
+fn template_file(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| wrong(path, format!("is not UTF-8: {error}")))
+}
+
+fn special_texts(tokenizer: &tokenizers::Tokenizer) -> Vec<String> {
+    let mut special: Vec<String> = tokenizer
+        .get_added_tokens_decoder()
+        .into_values()
+        .filter(|token| token.special && !token.content.is_empty())
+        .map(|token| token.content)
+        .collect();
+    special.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+    special
+}
+
+/// With the length, so that no two lists of parts give the same bytes.
+fn add_to_hash(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_le_bytes());
+    hash.update(part);
 }
 
 /// A special token stands as its text, or as an object with `content`.

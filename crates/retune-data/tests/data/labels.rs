@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use proptest::prelude::*;
-use retune_data::{Error, Labelled, Tokenizer, label_conversation};
+use retune_data::{
+    Content, Conversation, DataOptions, Error, LabelOptions, Labelled, Message, Role, Samples,
+    Tokenizer, label as label_content,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -56,10 +59,29 @@ fn folder(template: &str) -> TempDir {
     folder
 }
 
+fn conversation(messages: &Value) -> Content {
+    let turn = |message: &Value| {
+        let role = match message["role"].as_str().unwrap() {
+            "system" => Role::System,
+            "user" => Role::User,
+            _ => Role::Assistant,
+        };
+        Message::new(role, message["content"].as_str().unwrap())
+    };
+    Content::Conversation(Conversation {
+        messages: messages.as_array().unwrap().iter().map(turn).collect(),
+        tools: Vec::new(),
+    })
+}
+
 fn label(template: &str, messages: &Value) -> Result<Labelled, Error> {
     let folder = folder(template);
     let tokenizer = Tokenizer::open(folder.path()).unwrap();
-    label_conversation(&tokenizer, messages.as_array().unwrap())
+    label_content(
+        &tokenizer,
+        &conversation(messages),
+        &LabelOptions::default(),
+    )
 }
 
 /// The text of byte tokens, markers shown as `[` and `]`.
@@ -130,11 +152,12 @@ fn a_folder_that_is_no_model_is_named() {
     );
     std::fs::remove_file(path.join("chat_template.jinja")).unwrap();
     std::fs::write(path.join("tokenizer_config.json"), "{}").unwrap();
-    assert!(
-        message(path).contains("has no text `chat_template`"),
-        "{}",
-        message(path)
+    let model = Tokenizer::open(path).unwrap();
+    let turns = conversation(
+        &json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]),
     );
+    let error = label_content(&model, &turns, &LabelOptions::default()).unwrap_err();
+    assert_eq!(error, Error::NoTemplate);
     std::fs::write(path.join("tokenizer.json"), "{\"a\": 1}").unwrap();
     assert!(
         message(path).contains("tokenizer.json is no tokenizer"),
@@ -180,19 +203,18 @@ fn rows_of_the_tutorial_have_the_ids_and_labels_of_python() {
         return;
     };
     let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-    let rows: Vec<Value> = serde_json::from_str(&read(&data)).unwrap();
     let tokenizer = Tokenizer::open(&model).unwrap();
-    let found = rows.iter().map(|row| {
-        let field = |name: &str| row[name].as_str().unwrap();
-        let messages = [
-            json!({"role": "system", "content": "现在你要扮演皇帝身边的女人--甄嬛"}),
-            json!({"role": "user", "content": format!("{}{}", field("instruction"), field("input"))}),
-            json!({"role": "assistant", "content": field("output")}),
-        ];
-        let sample = label_conversation(&tokenizer, &messages).unwrap();
-        let labels: Vec<i64> = sample.labels().collect();
-        json!({"input_ids": sample.input_ids, "labels": labels}).to_string()
-    });
+    let options = LabelOptions {
+        system: Some("现在你要扮演皇帝身边的女人--甄嬛".to_owned()),
+        ..LabelOptions::default()
+    };
+    let found = Samples::open(&[data], DataOptions::default())
+        .unwrap()
+        .map(|sample| {
+            let sample = label_content(&tokenizer, &sample.unwrap().content, &options).unwrap();
+            let labels: Vec<i64> = sample.labels().collect();
+            json!({"input_ids": sample.input_ids, "labels": labels}).to_string()
+        });
     let mut found: Vec<String> = found.collect();
     let row = |line: &str| serde_json::from_str::<Value>(line).unwrap().to_string();
     let mut expected: Vec<String> = read(&expected).lines().map(row).collect();

@@ -1,0 +1,161 @@
+//! OpenAI's messages, with tools and calls.
+
+use serde_json::{Map, Value as Json};
+
+use super::alpaca;
+use super::fields::Fields;
+use crate::error::Result;
+use crate::sample::{Content, Conversation, Message, Role, tool_call};
+use crate::source::parse_text;
+
+/// What templates may ask for beside role and content.
+const EXTRA: [&str; 3] = ["name", "tool_call_id", "reasoning_content"];
+
+pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
+    let column = fields.column("messages");
+    let mut turns = alpaca::system(fields)?;
+    for (index, item) in fields.list("messages")?.iter().enumerate() {
+        turns.push(message(fields, item, &format!("{column}[{index}]"))?);
+    }
+    Ok(Content::Conversation(Conversation {
+        messages: turns,
+        tools: tools(fields)?,
+    }))
+}
+
+/// The tools' schemas: a list, or a list as text.
+pub(super) fn tools(fields: &Fields<'_>) -> Result<Vec<Json>> {
+    let value = match fields.get("tools") {
+        None => return Ok(Vec::new()),
+        Some(Json::String(text)) if text.trim().is_empty() => return Ok(Vec::new()),
+        Some(Json::String(text)) => parse_text(text).map_err(|problem| {
+            let problem =
+                format!("expected a list of tools, found text that is no JSON: {problem}");
+            fields.fault("tools", problem)
+        })?,
+        Some(value) => value.clone(),
+    };
+    let Json::Array(tools) = value else {
+        return Err(fields.unexpected("tools", "a list of tools", &value).into());
+    };
+    Ok(tools.into_iter().map(wrapped).collect())
+}
+
+/// Tools stand bare (`{"name": …}`) or as functions; templates know the latter.
+fn wrapped(tool: Json) -> Json {
+    if tool.get("function").is_some() || tool.get("name").is_none() {
+        return tool;
+    }
+    serde_json::json!({"type": "function", "function": tool})
+}
+
+/// One message. `field` says where it stands.
+pub(super) fn message(fields: &Fields<'_>, item: &Json, field: &str) -> Result<Message> {
+    let Json::Object(parts) = item else {
+        return Err(fields.unexpected(field, "{role, content}", item).into());
+    };
+    let role = match parts.get("role") {
+        Some(Json::String(role)) => role_named(role).ok_or_else(|| {
+            let problem = format!("expected system, user, assistant or tool, found {role:?}");
+            fields.fault(&format!("{field}.role"), problem)
+        })?,
+        other => {
+            let found = other.unwrap_or(&Json::Null);
+            let field = format!("{field}.role");
+            return Err(fields.unexpected(&field, "a role", found).into());
+        }
+    };
+    let mut message = Message::new(role, content(fields, parts, field)?);
+    message.tool_calls = calls(fields, parts, field)?;
+    if role == Role::Assistant && message.tool_calls.is_empty() && !parts.contains_key("content") {
+        let field = format!("{field}.content");
+        return Err(fields.unexpected(&field, "text", &Json::Null).into());
+    }
+    message.learn = learns(parts);
+    for name in EXTRA {
+        if let Some(value) = parts.get(name).filter(|value| !value.is_null()) {
+            message.extra.insert(name.to_owned(), value.clone());
+        }
+    }
+    Ok(message)
+}
+
+fn role_named(role: &str) -> Option<Role> {
+    match role {
+        "system" | "developer" => Some(Role::System),
+        "user" | "human" => Some(Role::User),
+        "assistant" | "model" => Some(Role::Assistant),
+        "tool" | "function" => Some(Role::Tool),
+        _ => None,
+    }
+}
+
+/// `weight` is OpenAI's, `loss_weight` LLaMA-Factory's; 0 is not learned from.
+fn learns(parts: &Map<String, Json>) -> bool {
+    let weight = parts.get("weight").or_else(|| parts.get("loss_weight"));
+    weight
+        .and_then(Json::as_f64)
+        .is_none_or(|weight| weight > 0.0)
+}
+
+/// Text, null where there are calls, or a list of parts of text.
+fn content(fields: &Fields<'_>, parts: &Map<String, Json>, field: &str) -> Result<String> {
+    let field = format!("{field}.content");
+    let items = match parts.get("content") {
+        None | Some(Json::Null) => return Ok(String::new()),
+        Some(Json::String(text)) => return Ok(text.clone()),
+        Some(Json::Array(items)) => items,
+        Some(other) => return Err(fields.unexpected(&field, "text", other).into()),
+    };
+    let mut text = String::new();
+    for (index, item) in items.iter().enumerate() {
+        let kind = item.get("type").and_then(Json::as_str).unwrap_or("text");
+        let part = item.get("text").or_else(|| item.get("value"));
+        match (kind, part.and_then(Json::as_str)) {
+            ("text", Some(part)) => text.push_str(part),
+            (kind, _) => {
+                let problem = format!("expected a part of text, found one of type {kind:?}");
+                return Err(fields.fault(&format!("{field}[{index}]"), problem).into());
+            }
+        }
+    }
+    Ok(text)
+}
+
+fn calls(fields: &Fields<'_>, parts: &Map<String, Json>, field: &str) -> Result<Vec<Json>> {
+    let list = match parts.get("tool_calls") {
+        None | Some(Json::Null) => return Ok(Vec::new()),
+        Some(Json::Array(calls)) => calls,
+        Some(other) => {
+            let field = format!("{field}.tool_calls");
+            return Err(fields.unexpected(&field, "a list of calls", other).into());
+        }
+    };
+    let calls = list.iter().enumerate();
+    calls
+        .map(|(index, call)| {
+            let field = format!("{field}.tool_calls[{index}]");
+            let mut read = read_call(fields, call.get("function").unwrap_or(call), &field)?;
+            if let (Some(id), Json::Object(read)) = (call.get("id"), &mut read) {
+                read.insert("id".to_owned(), id.clone());
+            }
+            Ok(read)
+        })
+        .collect()
+}
+
+/// A call `{name, arguments}`; the arguments are an object, or one as text.
+pub(super) fn read_call(fields: &Fields<'_>, call: &Json, field: &str) -> Result<Json> {
+    let Some(name) = call.get("name").and_then(Json::as_str) else {
+        return Err(fields.unexpected(field, "a call with a name", call).into());
+    };
+    let arguments = match call.get("arguments") {
+        None | Some(Json::Null) => Json::Object(Map::new()),
+        Some(Json::String(text)) => parse_text(text).map_err(|problem| {
+            let problem = format!("expected JSON, found text that is none: {problem}");
+            fields.fault(&format!("{field}.arguments"), problem)
+        })?,
+        Some(arguments) => arguments.clone(),
+    };
+    Ok(tool_call(name, arguments))
+}

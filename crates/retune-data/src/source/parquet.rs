@@ -1,0 +1,63 @@
+//! Apache Parquet, row by row.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::file::reader::SerializedFileReader;
+use parquet::record::reader::RowIter;
+use serde_json::Value as Json;
+
+use super::{Place, Row, file_error};
+use crate::error::Result;
+
+/// Rows of a Parquet file; a row group's pages are in memory at a time.
+pub(super) struct ParquetRows {
+    path: Arc<Path>,
+    rows: RowIter<'static>,
+    row: u64,
+    done: bool,
+}
+
+impl ParquetRows {
+    pub(super) fn open(path: Arc<Path>) -> Result<Self> {
+        let file = File::open(&path)
+            .map_err(|error| file_error(&path, format!("cannot be opened: {error}")))?;
+        let reader = SerializedFileReader::new(file)
+            .map_err(|error| file_error(&path, format!("is no Parquet file: {error}")))?;
+        let rows = RowIter::from_file_into(Box::new(reader));
+        Ok(Self {
+            path,
+            rows,
+            row: 0,
+            done: false,
+        })
+    }
+}
+
+impl Iterator for ParquetRows {
+    type Item = Result<Row>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let problem = match self.rows.next()? {
+            Ok(record) => {
+                self.row += 1;
+                let place = Place {
+                    file: Arc::clone(&self.path),
+                    row: self.row,
+                    line: None,
+                };
+                match record.to_json_value() {
+                    Json::Object(fields) => return Some(Ok(Row { place, fields })),
+                    _ => "holds rows without columns".to_owned(),
+                }
+            }
+            Err(error) => format!("cannot be read beyond row {}: {error}", self.row),
+        };
+        self.done = true;
+        Some(Err(file_error(&self.path, problem)))
+    }
+}

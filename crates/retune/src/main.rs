@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod html;
 mod outcome;
 
 use std::process::ExitCode;
@@ -20,7 +21,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Data(commands::data::Args),
     Env(commands::env::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +33,9 @@ fn main() -> ExitCode {
         Err(error) => return outcome::of_arguments(&error),
     };
     outcome::of_command(match cli.command {
+        Command::Data(args) => commands::data::run(&args),
         Command::Env(args) => commands::env::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args),
     })
 }

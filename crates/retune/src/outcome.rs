@@ -19,10 +19,26 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
     }
 }
 
+/// A command that did its work and has said all there is to say, but found
+/// something for which its exit code is not 0.
+#[derive(Debug, thiserror::Error)]
+#[error("the findings are above")]
+pub(crate) struct Found;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct InputFault(String);
+
+/// An error in what the user gave.
+pub(crate) fn input_fault(message: impl Into<String>) -> anyhow::Error {
+    InputFault(message.into()).into()
+}
+
 pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Found>() => ExitCode::from(INPUT),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(code(&error))
@@ -31,7 +47,9 @@ pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
+    let input = error.is::<InputFault>() || error.is::<retune_data::Error>();
     match error.downcast_ref::<retune_compute::Error>() {
+        _ if input => INPUT,
         Some(
             retune_compute::Error::TierUnavailable { .. }
             | retune_compute::Error::InvalidArgument { .. }

@@ -77,7 +77,7 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> 
     Ok(())
 }
 
-fn by_name(path: &Path) -> Option<Format> {
+pub(super) fn by_name(path: &Path) -> Option<Format> {
     let mut extension = path.extension()?.to_str()?.to_ascii_lowercase();
     if COMPRESSIONS.contains(&extension.as_str()) {
         let inner = Path::new(path.file_stem()?);

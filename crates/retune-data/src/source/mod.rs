@@ -14,6 +14,7 @@ mod lines;
 mod parquet;
 mod strict;
 mod text;
+mod write;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub(crate) use json::{kind, parse_text};
 pub use charset::encoding_for_label;
 pub use files::find_files;
 pub use text::SampleBy;
+pub use write::RowWriter;
 
 /// A row larger than this is an error: no text to learn from has that size, and
 /// memory stays bounded whatever the file holds.

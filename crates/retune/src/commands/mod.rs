@@ -1,3 +1,6 @@
 //! The commands: each has its arguments and a function `run`.
 
+pub(crate) mod completions;
+pub(crate) mod data;
 pub(crate) mod env;
+pub(crate) mod man;

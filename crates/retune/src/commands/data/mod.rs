@@ -1,0 +1,33 @@
+//! `retune data`: what stands in data files, and what is wrong with it.
+
+mod convert;
+mod input;
+mod inspect;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// Check, clean, measure, split, convert and inspect data files.
+///
+/// Files are JSON, JSONL, CSV, TSV, Parquet or text, plain or compressed with
+/// gzip or Zstandard, in UTF-8, UTF-16 or GB18030. Layouts are found by their
+/// columns: alpaca, sharegpt, messages (OpenAI), prompt-completion, text,
+/// classification, preference.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Inspect(inspect::Args),
+    Convert(convert::Args),
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    match &args.command {
+        Command::Inspect(args) => inspect::run(args),
+        Command::Convert(args) => convert::run(args),
+    }
+}

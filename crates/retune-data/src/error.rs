@@ -37,6 +37,12 @@ pub enum Error {
         /// What the template says.
         message: String,
     },
+    /// An argument that makes no sense.
+    #[error("{problem}")]
+    Argument {
+        /// What is wrong with it, in words.
+        problem: String,
+    },
     /// A file is missing, or not what it should be.
     #[error("{} {problem}", path.display())]
     File {

@@ -7,30 +7,40 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod clean;
 mod dataset;
 mod encode;
 mod error;
+mod gate;
 mod inspect;
 mod label;
 pub mod layout;
+pub mod lint;
 mod pack;
 mod prepare;
 mod sample;
+mod segment;
 pub mod source;
 mod split;
+mod stats;
 mod template;
+pub mod text;
 mod tokenizer;
 
 pub use cache::TokenFile;
+pub use clean::{Balance, BalanceBy, CleanOptions, CleanReport, Cleaned, Edit, clean};
 pub use dataset::{DataOptions, Samples};
 pub use encode::{Encoded, Encoder, Fate, OverLong};
 pub use error::{Error, Result, RowError};
+pub use gate::{TemplateFault, check_template};
 pub use inspect::{Inspection, TokenView, inspect};
 pub use jiff::civil::DateTime;
 pub use label::{LabelOptions, Labelled, Learn, Turn, label, turns};
 pub use pack::{PackedBatch, epoch_order, epoch_steps, pack, shared_prefix};
 pub use prepare::{BadRows, LeftOut, Preparation, Prepared, file_hash, prepare};
 pub use sample::{Content, Conversation, Message, Role, Sample};
-pub use split::{SplitRow, split};
+pub use segment::Segmenter;
+pub use split::{SplitRow, split, split_rows};
+pub use stats::{Bucket, TextCounter, TextStats, TokenStats, token_stats};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;

@@ -1,8 +1,16 @@
 //! Rows to a training and a validation side.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
+use serde_json::Value as Json;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::dataset::{DataOptions, Samples};
+use crate::error::{Result, RowError};
+use crate::sample::Content;
+use crate::text::minhash::{Cluster, Index};
+use crate::text::normal::key;
 
 /// What decides on which side a row goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,4 +66,74 @@ pub fn split(rows: &[SplitRow], fractions: &[f64], seed: u64) -> Vec<usize> {
         }
     }
     rows.iter().map(|row| side[&row.group]).collect()
+}
+
+/// What decides on the side of every row of `paths`. Rows that ask the same
+/// are one group, and with `threshold` those that ask nearly the same (Jaccard
+/// similarity of prompts). The stratum is the value of the column `stratify`,
+/// or the class.
+///
+/// # Errors
+/// Those of reading, and `Row` if a row has no column `stratify`.
+pub fn split_rows(
+    paths: &[PathBuf],
+    data: &DataOptions,
+    threshold: Option<f64>,
+    stratify: Option<&str>,
+) -> Result<Vec<SplitRow>> {
+    let mut rows = Vec::new();
+    let mut index = threshold.map(Index::new);
+    for sample in Samples::open(paths, data.clone())? {
+        let sample = sample?;
+        let asked = match &sample.content {
+            Content::Text(text) => text.clone(),
+            other => other.prompt(),
+        };
+        let stratum = match (stratify, &sample.content) {
+            (Some(column), _) => match sample.fields.get(column) {
+                Some(Json::String(value)) => value.clone(),
+                Some(value) => value.to_string(),
+                None => {
+                    let problem = "there is no such column to stratify by";
+                    return Err(RowError::new(sample.place, problem).field(column).into());
+                }
+            },
+            (None, Content::Classification { label, .. }) => label.clone(),
+            (None, _) => String::new(),
+        };
+        if let Some(index) = &mut index {
+            index.add(rows.len() as u32, &asked);
+        }
+        // 64 of 128 good bits are good.
+        let group = key(&asked) as u64;
+        rows.push(SplitRow { group, stratum });
+    }
+    join(
+        &mut rows,
+        &index.map(|index| index.clusters()).unwrap_or_default(),
+    );
+    Ok(rows)
+}
+
+/// Groups that share a cluster become one.
+fn join(rows: &mut [SplitRow], clusters: &[Cluster]) {
+    let mut parents: HashMap<u64, u64> = HashMap::new();
+    let find = |parents: &HashMap<u64, u64>, mut group: u64| {
+        while let Some(parent) = parents.get(&group) {
+            group = *parent;
+        }
+        group
+    };
+    for cluster in clusters {
+        let first = find(&parents, rows[cluster.members[0] as usize].group);
+        for member in &cluster.members[1..] {
+            let other = find(&parents, rows[*member as usize].group);
+            if other != first {
+                parents.insert(other, first);
+            }
+        }
+    }
+    for row in rows {
+        row.group = find(&parents, row.group);
+    }
 }

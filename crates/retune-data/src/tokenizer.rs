@@ -39,6 +39,10 @@ pub struct Tokenizer {
     variables: Map<String, Json>,
     /// The texts of special tokens, the longest first.
     special: Vec<String>,
+    /// At which generation stops.
+    stop_tokens: Vec<String>,
+    /// Whether the template asks for the time.
+    depends_on_date: bool,
     /// Says which tokenizer and template this is.
     fingerprint: [u8; 32],
 }
@@ -87,6 +91,14 @@ impl Tokenizer {
             },
             None => template_sources(folder, &config)?,
         };
+        let depends_on_date = [&sources.plain, &sources.tools]
+            .into_iter()
+            .flatten()
+            .any(|source| source.contains("strftime_now"));
+        if depends_on_date {
+            let today = jiff::ZonedDateTime::now().datetime().date();
+            add_to_hash(&mut hash, today.to_string().as_bytes());
+        }
         let mut compile = |source: Option<String>| {
             add_to_hash(&mut hash, source.as_deref().unwrap_or_default().as_bytes());
             source.map(|source| ChatTemplate::new(&source)).transpose()
@@ -95,6 +107,8 @@ impl Tokenizer {
         let tool_template = compile(sources.tools)?;
         Ok(Self {
             special: special_texts(&plain),
+            stop_tokens: stop_tokens(folder, &plain, &variables)?,
+            depends_on_date,
             plain,
             literal,
             template,
@@ -232,6 +246,22 @@ impl Tokenizer {
         self.special.iter().find(ends).map(String::as_str)
     }
 
+    /// The tokens at which generation stops: those of `eos_token_id` in
+    /// generation_config.json, and `eos_token`.
+    pub fn stop_tokens(&self) -> &[String] {
+        &self.stop_tokens
+    }
+
+    /// Whether the chat template writes the date of the day.
+    pub fn depends_on_date(&self) -> bool {
+        self.depends_on_date
+    }
+
+    /// Whether `token` is one token, special or not, of this vocabulary.
+    pub(crate) fn is_one_token(&self, token: &str) -> bool {
+        self.plain.token_to_id(token).is_some()
+    }
+
     /// Whether `token` is one special token of this tokenizer.
     pub fn is_special(&self, token: &str) -> bool {
         self.special.iter().any(|special| special == token)
@@ -326,6 +356,33 @@ fn template_sources(folder: &Path, config: &Map<String, Json>) -> Result<Sources
 
 fn template_file(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|error| wrong(path, format!("is not UTF-8: {error}")))
+}
+
+fn stop_tokens(
+    folder: &Path,
+    tokenizer: &tokenizers::Tokenizer,
+    variables: &Map<String, Json>,
+) -> Result<Vec<String>> {
+    let mut tokens = Vec::new();
+    let path = folder.join("generation_config.json");
+    if path.exists() {
+        let config: Json = serde_json::from_slice(&read(&path)?)
+            .map_err(|error| wrong(&path, format!("is no JSON: {error}")))?;
+        let ids = match config.get("eos_token_id") {
+            Some(Json::Array(ids)) => ids.clone(),
+            Some(id) => vec![id.clone()],
+            None => Vec::new(),
+        };
+        let ids = ids.iter().filter_map(Json::as_u64);
+        let named = ids.filter_map(|id| tokenizer.id_to_token(u32::try_from(id).ok()?));
+        tokens.extend(named);
+    }
+    if let Some(Json::String(end)) = variables.get("eos_token") {
+        if !tokens.contains(end) {
+            tokens.push(end.clone());
+        }
+    }
+    Ok(tokens)
 }
 
 fn special_texts(tokenizer: &tokenizers::Tokenizer) -> Vec<String> {

@@ -5,6 +5,7 @@
 mod commands;
 mod html;
 mod outcome;
+mod progress;
 
 use std::process::ExitCode;
 

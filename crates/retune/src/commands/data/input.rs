@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use retune_data::layout::{COLUMNS, Layout};
 use retune_data::source::{Format, ReadOptions, SampleBy, encoding_for_label};
-use retune_data::{DataOptions, Encoder, LabelOptions, Learn, OverLong, Tokenizer};
+use retune_data::{DataOptions, Encoder, LabelOptions, Learn, OverLong, Tokenizer, check_template};
 
 use crate::outcome::input_fault;
 
@@ -19,6 +19,14 @@ pub(crate) fn named<T: Copy + Send + Sync + 'static>(
         let entry = names.iter().find(|(name, _)| *name == value);
         entry.map(|(_, value)| *value).ok_or("no such name")
     })
+}
+
+/// A share between 0 and 1.
+pub(crate) fn parse_share(value: &str) -> Result<f64, String> {
+    match value.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number from 0 to 1".to_owned()),
+    }
 }
 
 /// How data files are read.
@@ -112,6 +120,29 @@ pub(crate) struct TokenArgs {
 }
 
 impl TokenArgs {
+    /// The same as `encoder`, if nothing speaks against training with it.
+    pub(crate) fn checked_encoder(&self, model: &std::path::Path) -> Result<Encoder> {
+        let encoder = self.encoder(model)?;
+        let faults = check_template(&encoder.tokenizer, &encoder.labels);
+        let refused: Vec<String> = faults
+            .iter()
+            .filter(|fault| fault.refused)
+            .map(|fault| format!("{}: {}\nhint: {}", fault.rule, fault.problem, fault.hint))
+            .collect();
+        if !refused.is_empty() {
+            return Err(input_fault(refused.join("\n")));
+        }
+        for fault in faults {
+            anstream::eprintln!(
+                "warning: {}: {}\nhint: {}",
+                fault.rule,
+                fault.problem,
+                fault.hint
+            );
+        }
+        Ok(encoder)
+    }
+
     /// The tokenizer of the folder `model`, and how it is used.
     pub(crate) fn encoder(&self, model: &std::path::Path) -> Result<Encoder> {
         Ok(Encoder {
@@ -123,5 +154,32 @@ impl TokenArgs {
             max_length: self.max_length,
             over_long: self.over_long,
         })
+    }
+}
+
+/// Where tokens are kept.
+#[derive(clap::Args, Clone)]
+pub(crate) struct CacheArgs {
+    /// The folder in which tokenised data is kept [default: retune in the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "RETUNE_CACHE")]
+    cache_dir: Option<PathBuf>,
+}
+
+impl CacheArgs {
+    pub(crate) fn folder(&self) -> Result<PathBuf> {
+        if let Some(folder) = &self.cache_dir {
+            return Ok(folder.clone());
+        }
+        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let folder = if cfg!(windows) {
+            named("LOCALAPPDATA").map(PathBuf::from)
+        } else {
+            let xdg = named("XDG_CACHE_HOME").map(PathBuf::from);
+            xdg.or_else(|| Some(std::env::home_dir()?.join(".cache")))
+        };
+        let folder = folder.ok_or_else(|| {
+            input_fault("there is no home folder for a cache\nhint: name one with --cache-dir DIR")
+        })?;
+        Ok(folder.join("retune"))
     }
 }

@@ -1,8 +1,12 @@
 //! `retune data`: what stands in data files, and what is wrong with it.
 
+mod clean;
 mod convert;
 mod input;
 mod inspect;
+mod lint;
+mod split;
+mod stats;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -21,12 +25,20 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    Lint(lint::Args),
+    Clean(clean::Args),
+    Stats(stats::Args),
+    Split(split::Args),
     Inspect(inspect::Args),
     Convert(convert::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.command {
+        Command::Lint(args) => lint::run(args),
+        Command::Clean(args) => clean::run(args),
+        Command::Stats(args) => stats::run(args),
+        Command::Split(args) => split::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Convert(args) => convert::run(args),
     }

@@ -1,0 +1,13 @@
+//! Progress of long work, on standard error and only where someone looks on.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Counts rows.
+pub(crate) fn rows() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {human_pos} rows, {per_sec}, {elapsed}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}

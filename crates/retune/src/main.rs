@@ -11,6 +11,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Tokenising allocates small pieces on every thread, which the system's
+/// allocator is slow at (docs/LOG.md has the figures).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Fine-tune open language models: one program, on a laptop or one GPU.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]

@@ -23,6 +23,9 @@ const OPENING: usize = 3;
 const LOOP_UNITS: usize = 12;
 const LOOP_N: usize = 4;
 const LOOP_SHARE: f64 = 0.4;
+/// A language is taken for true from this confidence on: whatlang is often
+/// wrong below it, in short texts above all.
+const SURE: f64 = 0.95;
 /// Characters around a finding that are shown.
 const AROUND: usize = 24;
 
@@ -58,18 +61,25 @@ impl Facts {
         let content = &sample.content;
         let (prompt, answer) = (content.prompt(), content.answer());
         let whole = whole(content);
+        let asked = system_and(content, &prompt);
         let answer_units = units(&answer);
         let is_conversation = matches!(content, Content::Conversation(_));
         let mut facts = Self {
             place: sample.place.clone(),
             hits: Vec::new(),
             whole: xxh3_64(whole.as_bytes()),
-            prompt: xxh3_64(system_and(content, &prompt).as_bytes()),
+            prompt: xxh3_64(match content {
+                // A text asks nothing; it is the same as its copies only.
+                Content::Text(text) => text.as_bytes(),
+                _ => asked.as_bytes(),
+            }),
             answer: xxh3_64(answer.as_bytes()),
             answer_chars: answer.chars().count(),
             tokens: None,
             signature: options.near_duplicates.map(|_| Signature::of(&whole)),
-            language: language_of(&answer).map(|language| language.code),
+            language: language_of(&answer)
+                .filter(|language| language.confidence >= SURE)
+                .map(|language| language.code),
             opening: answer_units.iter().take(OPENING).copied().collect(),
             label: match content {
                 Content::Classification { label, .. } => Some(label.clone()),

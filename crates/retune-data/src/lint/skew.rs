@@ -1,6 +1,8 @@
 //! What most rows share: lengths, openings, phrases, language, classes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::LintOptions;
 use super::collect::Tally;
@@ -12,11 +14,13 @@ use crate::text::ngrams::PhraseCounter;
 const PHRASE_MEMORY: usize = 96 << 20;
 /// Phrases of so many units are counted; fewer are words.
 const PHRASE_UNITS: std::ops::RangeInclusive<usize> = 5..=12;
-/// Characters of an answer in which phrases are counted.
-const PHRASE_CHARS: usize = 2000;
-/// A phrase of at least `TELLING_UNITS` in this share of answers is much.
+/// Answers in which phrases are counted, and characters of each. A share of 2 %
+/// is met to a tenth of a per cent by so many.
+const PHRASE_ANSWERS: usize = 50_000;
+const PHRASE_CHARS: usize = 1000;
+/// A phrase in this share of answers is much.
 const PHRASE_SHARE: f64 = 0.02;
-const TELLING_UNITS: usize = 5;
+const PHRASES_SHOWN: usize = 10;
 /// An opening of this share of answers is much.
 const OPENING_SHARE: f64 = 0.05;
 /// Fewer answers tell nothing of shares.
@@ -38,11 +42,14 @@ pub(super) struct Skew {
     lengths: BTreeMap<usize, u64>,
     longest: Option<(usize, RowRef)>,
     openings: HashMap<String, (u64, RowRef)>,
-    phrases: PhraseCounter,
+    /// A uniform sample of the answers: those with the least hashes of their
+    /// number.
+    sample: BinaryHeap<(u64, Box<str>)>,
     asked: Vec<(String, u64)>,
     languages: BTreeMap<&'static str, (u64, Vec<RowRef>)>,
     expected: Option<String>,
     labels: BTreeMap<String, u64>,
+    counts_phrases: bool,
 }
 
 impl Skew {
@@ -52,7 +59,7 @@ impl Skew {
             lengths: BTreeMap::new(),
             longest: None,
             openings: HashMap::new(),
-            phrases: PhraseCounter::new(PHRASE_UNITS, PHRASE_MEMORY),
+            sample: BinaryHeap::new(),
             asked: options
                 .phrases
                 .iter()
@@ -61,6 +68,7 @@ impl Skew {
             languages: BTreeMap::new(),
             expected: options.language.clone(),
             labels: BTreeMap::new(),
+            counts_phrases: options.wants("repeated-phrase"),
         }
     }
 
@@ -83,11 +91,7 @@ impl Skew {
             self.openings.insert(facts.opening.clone(), (1, row));
         }
         let text = &facts.answer_text;
-        let end = text
-            .char_indices()
-            .nth(PHRASE_CHARS)
-            .map_or(text.len(), |(at, _)| at);
-        self.phrases.add(&text[..end]);
+        self.take_sample(text);
         for (phrase, count) in &mut self.asked {
             *count += u64::from(text.contains(phrase.as_str()));
         }
@@ -98,6 +102,22 @@ impl Skew {
                 rows.push(row);
             }
         }
+    }
+
+    fn take_sample(&mut self, text: &str) {
+        let hash = xxh3_64(&self.answers.to_le_bytes());
+        let full = self.sample.len() == PHRASE_ANSWERS;
+        if full && self.sample.peek().is_some_and(|(most, _)| hash >= *most) {
+            return;
+        }
+        if full {
+            self.sample.pop();
+        }
+        let end = text
+            .char_indices()
+            .nth(PHRASE_CHARS)
+            .map_or(text.len(), |(at, _)| at);
+        self.sample.push((hash, text[..end].into()));
     }
 
     /// Adds findings, and gives the phrases.
@@ -229,34 +249,45 @@ impl Skew {
         })
     }
 
+    /// The phrases that were asked for, and those that most answers share. Of
+    /// more answers than are in the sample, the numbers are scaled.
     fn common_phrases(&self) -> Vec<PhraseReport> {
-        let report = |phrase: String, answers: u64, asked| PhraseReport {
+        let report = |phrase: String, share: f64, answers: u64, asked| PhraseReport {
             phrase,
             answers,
-            share: self.share(answers),
+            share,
             asked,
         };
         let asked = self.asked.iter();
         let mut phrases: Vec<PhraseReport> = asked
-            .map(|(phrase, count)| report(phrase.clone(), *count, true))
+            .map(|(phrase, count)| report(phrase.clone(), self.share(*count), *count, true))
             .collect();
-        if self.answers >= ENOUGH {
-            let least = ((self.answers as f64 * PHRASE_SHARE / 4.0).ceil() as u32).max(5);
-            let found = self.phrases.phrases(least).into_iter();
-            let telling = found.filter(|phrase| phrase.units >= TELLING_UNITS);
-            phrases.extend(
-                telling
-                    .take(10)
-                    .map(|phrase| report(phrase.text, u64::from(phrase.texts), false)),
-            );
+        if self.answers < ENOUGH || !self.counts_phrases {
+            return phrases;
         }
+        let mut counter = PhraseCounter::new(PHRASE_UNITS, PHRASE_MEMORY);
+        for (_, text) in &self.sample {
+            counter.add(text);
+        }
+        let sampled = self.sample.len() as f64;
+        let least = ((sampled * PHRASE_SHARE / 4.0).ceil() as u32).max(5);
+        let found = counter.phrases(least).into_iter();
+        phrases.extend(found.take(PHRASES_SHOWN).map(|phrase| {
+            let share = f64::from(phrase.texts) / sampled;
+            report(
+                phrase.text,
+                share,
+                (share * self.answers as f64).round() as u64,
+                false,
+            )
+        }));
         phrases
     }
 
     fn phrase_tally(&self, phrases: &[PhraseReport]) -> Option<Tally> {
         let much: Vec<&PhraseReport> = phrases
             .iter()
-            .filter(|phrase| phrase.share >= PHRASE_SHARE && self.answers >= ENOUGH)
+            .filter(|phrase| !phrase.asked && phrase.share >= PHRASE_SHARE)
             .collect();
         let first = much.first()?;
         Some(Tally {

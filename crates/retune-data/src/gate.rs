@@ -105,7 +105,7 @@ fn wrong_markers(tokenizer: &Tokenizer, text: &str, place: &str) -> Vec<Template
     let mut seen: Vec<&str> = Vec::new();
     let mut faults = Vec::new();
     for marker in find_markers(text) {
-        if seen.contains(&marker.text) || tokenizer.is_one_token(marker.text) {
+        if seen.contains(&marker.text) || tokenizer.token_id(marker.text).is_some() {
             continue;
         }
         seen.push(marker.text);
@@ -128,14 +128,15 @@ fn wrong_markers(tokenizer: &Tokenizer, text: &str, place: &str) -> Vec<Template
     faults
 }
 
+/// The hint for markers that are not this model's.
 fn own_markers(tokenizer: &Tokenizer) -> String {
-    let own: Vec<&str> = tokenizer
+    let mut own: Vec<(Option<u32>, &str)> = tokenizer
         .special_tokens()
         .iter()
-        .rev()
-        .take(4)
-        .map(String::as_str)
+        .map(|token| (tokenizer.token_id(token), token.as_str()))
         .collect();
+    own.sort_unstable();
+    let own: Vec<&str> = own.into_iter().take(4).map(|(_, token)| token).collect();
     format!(
         "use the model's own template (leave out --chat-template); its markers are {}, …",
         own.join(", ")

@@ -257,9 +257,9 @@ impl Tokenizer {
         self.depends_on_date
     }
 
-    /// Whether `token` is one token, special or not, of this vocabulary.
-    pub(crate) fn is_one_token(&self, token: &str) -> bool {
-        self.plain.token_to_id(token).is_some()
+    /// The id of `token`, special or not, if it is one token.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.plain.token_to_id(token)
     }
 
     /// Whether `token` is one special token of this tokenizer.

@@ -86,6 +86,10 @@ impl<'a> Collector<'a> {
     }
 
     pub(super) fn template(&mut self, fault: &TemplateFault) {
+        if fault.rule == "template-prefix" && !fault.refused {
+            // Rows of several turns say so themselves, if there are any.
+            return;
+        }
         self.found(fault.rule, None, fault.problem.clone());
         if let Some(tally) = self.tallies.get_mut(fault.rule) {
             tally.message.clone_from(&fault.problem);
@@ -179,6 +183,16 @@ impl<'a> Collector<'a> {
             groups::near_duplicates(&self.records, &near.clusters(), &mut self.tallies);
         }
         let phrases = self.skew.finish(&mut self.tallies);
+        if let (Some(tally), Some(encoder)) =
+            (self.tallies.get_mut("over-long"), self.options.encoder)
+        {
+            tally.message = format!(
+                "{} more tokens than max_length {}; the longest has {}",
+                groups::counted(tally.count as usize, "row has", "rows have"),
+                encoder.max_length,
+                self.tokens.longest
+            );
+        }
         let findings = RULES
             .iter()
             .filter(|rule| self.options.wants(rule.id))

@@ -80,7 +80,7 @@ impl Facts {
             language: language_of(&answer)
                 .filter(|language| language.confidence >= SURE)
                 .map(|language| language.code),
-            opening: answer_units.iter().take(OPENING).copied().collect(),
+            opening: stretch(&answer, answer_units.iter().take(OPENING)).to_owned(),
             label: match content {
                 Content::Classification { label, .. } => Some(label.clone()),
                 _ => None,
@@ -88,7 +88,7 @@ impl Facts {
             answer_text: String::new(),
         };
         facts.turns(content, &prompt);
-        facts.repetition(&answer_units);
+        facts.repetition(&answer, &answer_units);
         for (_, text) in content.texts() {
             facts.damage(text);
             facts.personal(text);
@@ -143,13 +143,13 @@ impl Facts {
     }
 
     /// A model learns to loop from answers that do.
-    fn repetition(&mut self, units: &[&str]) {
+    fn repetition(&mut self, answer: &str, units: &[&str]) {
         if units.len() < LOOP_UNITS || rep_n(units, LOOP_N).is_none_or(|share| share < LOOP_SHARE) {
             return;
         }
-        let span = longest_repeat(units).map(|repeat| units[repeat.first].concat());
-        let span = excerpt(&span.unwrap_or_default(), 0);
-        self.hit("repetitive-answer", format!("“{span}” again"));
+        let repeat = longest_repeat(units).map(|repeat| stretch(answer, &units[repeat.first]));
+        let shown = excerpt(repeat.unwrap_or_default(), 0);
+        self.hit("repetitive-answer", format!("“{shown}” again"));
     }
 
     fn damage(&mut self, text: &str) {
@@ -226,6 +226,19 @@ impl Facts {
             Err(error) => self.hit("template-refuses", error.to_string()),
         }
     }
+}
+
+/// The stretch of `text` that `units` fill, which follow each other in it.
+fn stretch<'t>(text: &'t str, units: impl IntoIterator<Item = &'t &'t str>) -> &'t str {
+    let (mut start, mut end) = (None, 0);
+    for unit in units {
+        let Some(at) = text[end..].find(unit) else {
+            break;
+        };
+        start = start.or(Some(end + at));
+        end += at + unit.len();
+    }
+    &text[start.unwrap_or(end)..end]
 }
 
 /// All that is in a sample, as one text.

@@ -19,6 +19,11 @@ pub(super) struct Record {
     pub(super) answer: u64,
 }
 
+/// A number and the word for what it counts.
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 type Tallies = BTreeMap<&'static str, Tally>;
 
 fn example(row: RowRef) -> Example {
@@ -53,16 +58,20 @@ pub(super) fn duplicates(records: &[Record], tallies: &mut Tallies) {
     let rows = groups.iter().flat_map(|group| &group[1..]);
     let tally = Tally {
         count: copies as u64,
-        message: format!("{copies} rows are copies of {} others", groups.len()),
-        examples: shown(records, &groups, "times"),
+        message: format!(
+            "{} of {}",
+            counted(copies, "copy", "copies"),
+            counted(groups.len(), "row", "rows")
+        ),
+        examples: shown(records, &groups),
         rows: rows.map(|index| records[*index as usize].row).collect(),
         fix: None,
     };
     tallies.insert("exact-duplicate", tally);
 }
 
-/// The first row of each group with how many there are.
-fn shown(records: &[Record], groups: &[Vec<u32>], _unit: &str) -> Vec<Example> {
+/// The first row of each group.
+fn shown(records: &[Record], groups: &[Vec<u32>]) -> Vec<Example> {
     let firsts = groups.iter().take(EXAMPLES).map(|group| group[0]);
     firsts
         .map(|index| example(records[index as usize].row))
@@ -88,10 +97,10 @@ pub(super) fn prompts(records: &[Record], tallies: &mut Tallies) {
         let tally = Tally {
             count: conflicts.len() as u64,
             message: format!(
-                "{} prompts have several answers, in {rows} rows",
-                conflicts.len()
+                "{} with several answers, in {rows} rows",
+                counted(conflicts.len(), "prompt", "prompts")
             ),
-            examples: shown(records, &conflicts, "rows"),
+            examples: shown(records, &conflicts),
             rows: members.map(|index| records[*index as usize].row).collect(),
             fix: None,
         };
@@ -101,7 +110,7 @@ pub(super) fn prompts(records: &[Record], tallies: &mut Tallies) {
         .into_iter()
         .filter(|group| group.len() >= REPEATED)
         .collect();
-    if let Some(largest) = many.first() {
+    if !many.is_empty() {
         let counts: Vec<String> = many
             .iter()
             .take(5)
@@ -111,9 +120,8 @@ pub(super) fn prompts(records: &[Record], tallies: &mut Tallies) {
         let tally = Tally {
             count: many.len() as u64,
             message: format!(
-                "{} prompts stand in {REPEATED} rows or more (up to {}: {}{})",
-                many.len(),
-                largest.len(),
+                "{} in {REPEATED} rows or more each ({}{})",
+                counted(many.len(), "prompt", "prompts"),
                 counts.join(", "),
                 if many.len() > counts.len() {
                     ", …"
@@ -121,7 +129,7 @@ pub(super) fn prompts(records: &[Record], tallies: &mut Tallies) {
                     ""
                 }
             ),
-            examples: shown(records, &many, "rows"),
+            examples: shown(records, &many),
             rows: members.map(|index| records[*index as usize].row).collect(),
             fix: None,
         };
@@ -156,8 +164,9 @@ pub(super) fn near_duplicates(records: &[Record], clusters: &[Cluster], tallies:
     }
     if tally.count > 0 {
         tally.message = format!(
-            "{} rows differ by little from {groups} others, copies not counted",
-            tally.count
+            "{} like {}, copies not counted",
+            counted(tally.count as usize, "row", "rows"),
+            counted(groups, "other", "others")
         );
         tallies.insert("near-duplicate", tally);
     }

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::LintOptions;
 use super::collect::Tally;
 use super::facts::Facts;
+use super::groups::counted;
 use super::report::{Example, PhraseReport, RowRef};
 use crate::text::ngrams::PhraseCounter;
 
@@ -170,7 +171,8 @@ impl Skew {
         Some(Tally {
             count: many,
             message: format!(
-                "{many} answers are more than {LONG} times as long as the median of {median} characters; the longest has {longest}"
+                "{} more than {LONG} times as long as the median of {median} characters; the longest has {longest}",
+                counted(many as usize, "answer is", "answers are")
             ),
             examples: vec![blank(row)],
             ..Tally::default()
@@ -221,8 +223,8 @@ impl Skew {
         }
         tally.examples = tally.rows.iter().map(|row| blank(*row)).take(16).collect();
         tally.message = format!(
-            "{} answers are not in {main}, the language of {}: {}",
-            tally.count,
+            "{} not in {main}, the language of {}: {}",
+            counted(tally.count as usize, "answer is", "answers are"),
             if self.expected.is_some() {
                 "your choice"
             } else {
@@ -293,8 +295,8 @@ impl Skew {
         Some(Tally {
             count: much.len() as u64,
             message: format!(
-                "{} phrases stand in {:.0} % of answers or more, such as “{}” in {}",
-                much.len(),
+                "{} in {:.0} % of answers or more, such as “{}” in {}",
+                counted(much.len(), "phrase stands", "phrases stand"),
                 100.0 * PHRASE_SHARE,
                 first.phrase,
                 first.answers

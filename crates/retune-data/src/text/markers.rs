@@ -195,7 +195,7 @@ impl<'a> Candidate<'a> {
         let rest = &rest[before..];
         let core_len: usize = rest
             .chars()
-            .map_while(|c| is_core(c).then(|| c.len_utf8()))
+            .map_while(|c| (is_core(c) && (c.is_ascii() || open != "[")).then(|| c.len_utf8()))
             .take(CORE)
             .sum();
         let (core, rest) = rest.split_at(core_len);

@@ -1,6 +1,6 @@
 //! When two texts are the same but for their looks.
 
-use unicode_normalization::{UnicodeNormalization, is_nfkc_quick};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Marks at the end of a text that do not make it another text. NFKC has
@@ -16,13 +16,11 @@ const TRAILING: &[char] = &['.', '。', '!', '?', ',', '、', ';', ':', '~', '�
 #[must_use]
 pub fn normal(text: &str) -> String {
     let mut normal = String::with_capacity(text.len());
-    for c in compatible(text) {
-        if c.is_whitespace() {
-            if !normal.is_empty() && !normal.ends_with(' ') {
-                normal.push(' ');
-            }
-        } else if !is_zero_width(c) {
-            push_lower(&mut normal, c);
+    for c in folded(text).chars() {
+        if !c.is_whitespace() {
+            normal.push(c);
+        } else if !normal.is_empty() && !normal.ends_with(' ') {
+            normal.push(' ');
         }
     }
     let whole = normal.trim_end().len();
@@ -38,10 +36,8 @@ pub fn normal(text: &str) -> String {
 /// near-duplicates are compared by.
 #[must_use]
 pub fn letters(text: &str) -> String {
-    let mut letters = String::with_capacity(text.len());
-    for c in compatible(text).filter(|c| c.is_alphanumeric()) {
-        push_lower(&mut letters, c);
-    }
+    let mut letters = folded(text);
+    letters.retain(char::is_alphanumeric);
     letters
 }
 
@@ -59,19 +55,27 @@ pub fn exact_key(text: &str) -> u128 {
     xxh3_128(text.as_bytes())
 }
 
-/// `text` in NFKC. Most texts are made of blocks that NFKC leaves alone, which
-/// is faster to see than to compose them anew.
-fn compatible(text: &str) -> impl Iterator<Item = char> {
-    let as_it_is = is_nfkc_quick(text.chars()) == unicode_normalization::IsNormalized::Yes;
-    let (plain, composed) = if as_it_is {
-        (Some(text.chars()), None)
+/// `text` without zero-width characters, in NFKC and in lower case.
+fn folded(text: &str) -> String {
+    let visible = || text.chars().filter(|c| !is_zero_width(*c));
+    let mut lower = String::with_capacity(text.len());
+    if is_compatible(visible()) {
+        visible().for_each(|c| push_lower(&mut lower, c));
     } else {
-        (None, Some(text.nfkc()))
-    };
-    plain
-        .into_iter()
-        .flatten()
-        .chain(composed.into_iter().flatten())
+        visible().nfkc().for_each(|c| push_lower(&mut lower, c));
+    }
+    // Some letters are composed in upper case alone.
+    if is_compatible(lower.chars()) {
+        lower
+    } else {
+        lower.nfkc().collect()
+    }
+}
+
+/// Whether NFKC leaves `chars` alone, so far as it is quickly seen.
+fn is_compatible(chars: impl Iterator<Item = char> + Clone) -> bool {
+    let plain = |c| c < '\u{80}' || is_caseless(c) && !matches!(c, '\u{3099}'..='\u{33ff}');
+    chars.clone().all(plain) || is_nfkc_quick(chars) == IsNormalized::Yes
 }
 
 fn push_lower(text: &mut String, c: char) {

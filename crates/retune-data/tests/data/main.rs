@@ -5,3 +5,4 @@
 mod labels;
 mod shared;
 mod templates;
+mod text;

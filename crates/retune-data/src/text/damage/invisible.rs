@@ -19,7 +19,10 @@ pub(super) fn find_invisible(text: &str, found: &mut Vec<Damage>) {
         if let Some(kind) = kind {
             extend(found, kind, at..at + c.len_utf8());
         }
-        before = c;
+        // The tags of a flag all stand behind its flag.
+        if kind.is_some() || !is_tag(c) {
+            before = c;
+        }
     }
 }
 
@@ -56,11 +59,13 @@ fn has_work(c: char, before: char, behind: char) -> bool {
     match c {
         '\u{200d}' => is_emoji(before) && is_emoji(behind) || is_shaped(before),
         '\u{200c}' => is_shaped(before),
-        '\u{e0020}'..='\u{e007f}' => {
-            before == '\u{1f3f4}' || matches!(before, '\u{e0020}'..='\u{e007e}')
-        }
+        _ if is_tag(c) => before == '\u{1f3f4}',
         _ => false,
     }
+}
+
+fn is_tag(c: char) -> bool {
+    matches!(c, '\u{e0020}'..='\u{e007f}')
 }
 
 fn is_right_to_left(c: char) -> bool {

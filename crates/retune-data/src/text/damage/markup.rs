@@ -208,9 +208,11 @@ fn tag(text: &str, at: usize, singles: &mut Singles<'_>) -> usize {
     let inside = &bytes[slash + name_len..slash + name_len + inside_len];
     let end = 1 + slash + name_len + inside_len;
     let closed = rest.as_bytes().get(end) == Some(&b'>');
-    let good = is_element && closed && is_attributes(inside);
+    if !is_element || !closed || !is_attributes(inside) {
+        return 0;
+    }
     let pair = name_len > 1 || slash == 1 || !inside.is_empty() || singles.is_closed(name[0]);
-    if good && pair { end + 1 } else { 0 }
+    if pair { end + 1 } else { 0 }
 }
 
 /// Whether what stands behind a tag's name is nothing, a slash, or space and

@@ -11,10 +11,11 @@ use encoding_rs::GBK;
 
 use super::{Damage, DamageKind};
 use crate::text::any_byte;
+use crate::text::language::is_common_han;
 
-/// Characters of a run that must be UTF-8 when turned back into GBK, counted
-/// in the garbled text.
-const GBK_RUN: usize = 3;
+/// Characters among letters that must be UTF-8 when turned back into GBK,
+/// counted in the garbled text.
+const GBK_RUN: usize = 5;
 
 /// Characters of a run that decide whether it is garbled.
 const GBK_SAMPLE: usize = 16;
@@ -156,6 +157,7 @@ pub(super) fn find_gbk(text: &str, found: &mut Vec<Damage>) {
         return;
     }
     let mut rest = text;
+    let mut before = ' ';
     while let Some(c) = rest.chars().next() {
         let start = text.len() - rest.len();
         let (kind, len) = if c.is_ascii() {
@@ -165,11 +167,13 @@ pub(super) fn find_gbk(text: &str, found: &mut Vec<Damage>) {
         } else if rest.starts_with("锟斤拷") {
             (DamageKind::ReadAsGbk, "锟斤拷".len())
         } else {
-            (DamageKind::ReadAsGbk, garbled_gbk(rest))
+            (DamageKind::ReadAsGbk, garbled_gbk(rest, before))
         };
         if len > 0 {
             super::extend(found, kind, start..start + len);
         }
+        // What follows a garbled run is judged as if it stood alone.
+        before = if len > 0 { ' ' } else { c };
         rest = &rest[len.max(c.len_utf8())..];
     }
 }
@@ -181,35 +185,51 @@ fn repeated(text: &str, c: char) -> usize {
 }
 
 /// The bytes at the beginning of `text` that are UTF-8 when turned back to
-/// GBK, if they are garbled, else 0.
+/// GBK, if they are garbled, else 0. `before` is the character in front.
 ///
-/// A run is garbled if it has [`GBK_RUN`] characters, and if one in four is
-/// outside of GB 2312: continuation bytes of UTF-8 lie below A1 half of the
-/// time, where only the rare characters of GBK are. The first [`GBK_SAMPLE`]
-/// characters decide, so that none is looked at again and again.
-fn garbled_gbk(text: &str) -> usize {
+/// A run is garbled if one character in four is outside of GB 2312 (where
+/// continuation bytes of UTF-8 below A1 lead, which is half of them), and if it
+/// means common characters. Between two characters that are no letters three
+/// are enough, else [`GBK_RUN`] are needed. The first [`GBK_SAMPLE`] decide, so
+/// that none is looked at again and again.
+fn garbled_gbk(text: &str, before: char) -> usize {
     let mut needed = 0;
-    let (mut chars, mut sampled, mut rare) = (0, 0, 0);
+    let (mut chars, mut rare) = (0, 0);
     let mut len = 0;
+    let mut sample = Vec::new();
+    let mut behind = ' ';
     for c in text.chars() {
         let bytes = gbk_bytes(c).to_be_bytes();
         if !bytes.iter().all(|byte| continues(&mut needed, *byte)) {
+            behind = c;
             break;
+        }
+        if chars < GBK_SAMPLE {
+            sample.extend(bytes);
+            rare += usize::from(bytes[0] < 0xa1 || bytes[1] < 0xa1);
         }
         chars += 1;
-        if sampled < GBK_SAMPLE {
-            sampled += 1;
-            rare += usize::from(bytes[0] < 0xa1 || bytes[1] < 0xa1);
-        } else if rare * 4 < sampled {
-            break;
-        }
         len += c.len_utf8();
+        if chars == GBK_SAMPLE && (rare * 4 < chars || !means_common(&sample)) {
+            return 0;
+        }
     }
-    if chars >= GBK_RUN && rare * 4 >= sampled {
-        len
-    } else {
-        0
-    }
+    let apart = !before.is_alphabetic() && !behind.is_alphabetic();
+    let needed = if apart { 3 } else { GBK_RUN };
+    let garbled = chars >= needed && rare * 4 >= chars.min(GBK_SAMPLE) && means_common(&sample);
+    if garbled { len } else { 0 }
+}
+
+/// Whether the characters that `bytes` are in UTF-8 are common Han, kana or
+/// punctuation. The last one may have been cut off.
+fn means_common(bytes: &[u8]) -> bool {
+    let whole = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
+    };
+    let common =
+        |c| matches!(c, '\u{2000}'..='\u{30ff}' | '\u{ff00}'..='\u{ffef}') || is_common_han(c);
+    whole.chars().all(common) && whole.len() + 3 > bytes.len()
 }
 
 /// Whether `byte` goes on with UTF-8 of three-byte sequences, as Chinese text

@@ -13,7 +13,7 @@ const MOST_DIGITS: usize = 19;
 
 /// The kinds in the order in which they are tried: an identity number can
 /// look like a card of the same length, but not the other way round.
-const KINDS: [fn(&[u8], &[Range<usize>]) -> Option<Found>; 6] = [
+const KINDS: [Finder; 6] = [
     identity_number,
     mobile_number,
     bank_card,
@@ -21,6 +21,9 @@ const KINDS: [fn(&[u8], &[Range<usize>]) -> Option<Found>; 6] = [
     north_american_number,
     landline,
 ];
+
+/// Finds a number of its kind at the first of the groups of digits.
+type Finder = fn(bytes: &[u8], groups: &[Range<usize>]) -> Option<Found>;
 
 struct Found {
     kind: PersonalKind,
@@ -91,7 +94,9 @@ fn begins(bytes: &[u8], start: usize, separator: Option<u8>) -> bool {
     let before = |n: usize| start.checked_sub(n).map_or(0, |at| bytes[at]);
     let digit_before = before(2).is_ascii_digit();
     match before(1) {
-        b'.' | b'-' => !digit_before,
+        b'.' => !digit_before,
+        // A minus: digits before make a longer number, space a negative one.
+        b'-' => !digit_before && !b" =(".contains(&before(2)),
         b' ' => separator != Some(b' ') || !digit_before,
         b'/' => !before(2).is_ascii_alphabetic() && before(2) != b'/',
         byte => !byte.is_ascii_alphanumeric() && byte != b'_',
@@ -124,7 +129,8 @@ fn identity_number(bytes: &[u8], groups: &[Range<usize>]) -> Option<Found> {
             number.digits.push(x.to_ascii_uppercase());
             number.range.end += 1;
         }
-        (is_identity(&number.digits) && is_alone(bytes, &number)).then(|| Found {
+        let good = is_identity(&number.digits) && is_alone(bytes, &number);
+        good.then_some(Found {
             kind: PersonalKind::IdentityNumber,
             range: number.range,
             groups: shape.len(),
@@ -176,17 +182,29 @@ fn mobile_number(bytes: &[u8], groups: &[Range<usize>]) -> Option<Found> {
         if let Some((start, len)) = prefix
             && first.len() == len
             && let Some(number) = written(bytes, &groups[1..], shape)
-            && number.range.start == first.end + 1
-            && b" -".contains(&bytes[first.end])
+            && let Some(start) = joined(bytes, start..first.end, number.range.start)
             && is_mobile(&number.digits)
             && ends(bytes, number.range.end, number.separator)
         {
             return Some(found(start..number.range.end, shape.len() + 1));
         }
         let number = written(bytes, groups, shape)?;
-        (is_mobile(&number.digits) && is_alone(bytes, &number))
+        // Behind a `+` the first digits are the code of another country.
+        let plus = first.start > 0 && bytes[first.start - 1] == b'+';
+        (!plus && is_mobile(&number.digits) && is_alone(bytes, &number))
             .then(|| found(number.range, shape.len()))
     })
+}
+
+/// Where a number with the country code in `prefix` begins if it goes on at
+/// `next`: `+86 138…`, `+86-138…`, `(+86) 138…`.
+fn joined(bytes: &[u8], prefix: Range<usize>, next: usize) -> Option<usize> {
+    let bracket = prefix.start > 0 && bytes[prefix.start - 1] == b'(';
+    match &bytes[prefix.end..next] {
+        b" " | b"-" => Some(prefix.start),
+        b")" | b") " if bracket => Some(prefix.start - 1),
+        _ => None,
+    }
 }
 
 /// Where the country code of China begins in front of a mobile number, and how
@@ -214,16 +232,16 @@ fn has_few_digits(digits: &[u8]) -> bool {
 }
 
 fn bank_card(bytes: &[u8], groups: &[Range<usize>]) -> Option<Found> {
-    let len = groups.first()?.len();
-    let whole = [len];
-    let mut shapes: Vec<&[usize]> = vec![&[4, 4, 4, 4, 3], &[4, 4, 4, 4], &[4, 6, 5]];
-    if (13..=MOST_DIGITS).contains(&len) {
-        shapes = vec![&whole];
-    }
-    shapes.into_iter().find_map(|shape| {
+    let whole = [groups.first()?.len()];
+    let shapes: &[&[usize]] = match whole[0] {
+        4 => &[&[4, 4, 4, 4, 3], &[4, 4, 4, 4], &[4, 6, 5]],
+        14..=MOST_DIGITS => &[&whole],
+        _ => &[],
+    };
+    shapes.iter().find_map(|shape| {
         let card = written(bytes, groups, shape)?;
         let good = is_network(&card.digits) && luhn(&card.digits) && is_alone(bytes, &card);
-        good.then(|| Found {
+        good.then_some(Found {
             kind: PersonalKind::BankCard,
             range: card.range,
             groups: shape.len(),
@@ -242,7 +260,7 @@ fn is_network(digits: &[u8]) -> bool {
         6200..=6299 => len >= 16,
         9558 => len == 19,
         // Visa, Mastercard, American Express.
-        4000..=4999 => matches!(len, 13 | 16 | 19),
+        4000..=4999 => matches!(len, 16 | 19),
         2221..=2720 | 5100..=5599 => len == 16,
         3400..=3499 | 3700..=3799 => len == 15,
         // JCB, Discover, Diners Club.
@@ -264,7 +282,7 @@ fn luhn(digits: &[u8]) -> bool {
             value / 10 + value % 10
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// `+`, a country code and groups: 9 to 15 digits (ITU-T E.164).

@@ -26,8 +26,19 @@ const NO_TOP_LEVEL: &[&str] = &[
     "local",
 ];
 
-/// Domains that are reserved for examples (RFC 2606).
-const EXAMPLES: &[&str] = &["example.com", "example.org", "example.net", "example.cn"];
+/// Domains that are reserved for examples (RFC 2606), and those that examples
+/// use all the same.
+const EXAMPLES: &[&str] = &[
+    "example.com",
+    "example.org",
+    "example.net",
+    "example.cn",
+    "domain.com",
+    "mydomain.com",
+    "yourdomain.com",
+    "company.com",
+    "yourcompany.com",
+];
 
 /// The longest local part and domain (RFC 5321), which also bound the search.
 const LOCAL_PART: usize = 64;

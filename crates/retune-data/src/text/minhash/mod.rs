@@ -1,7 +1,8 @@
 //! Near-duplicates: MinHash signatures and an index of them.
 //!
 //! Two texts are near-duplicates if the sets of their shingles (runs of five
-//! letters or digits, after [`letters`]) have a Jaccard similarity of at least
+//! letters or digits, after
+//! [`letters`](super::normal::letters)) have a Jaccard similarity of at least
 //! a threshold. A [`Signature`] estimates it; [`Index`] finds, without
 //! comparing all pairs, those that are worth an estimate.
 //!
@@ -10,19 +11,14 @@
 //! Motwani 1998 for banding; Li & König 2010, arXiv:0910.3349, for keeping a
 //! few bits of each minimum.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
+mod signature;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
+use std::collections::HashMap;
 
-use super::normal::letters;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
-/// Characters of a shingle.
-pub const SHINGLE: usize = 5;
-
-/// Hash functions of a signature. The estimate's standard error at similarity
-/// `J` is `sqrt(J (1 - J) / 128)`, at most 0.044.
-pub const PERMUTATIONS: usize = 128;
+use signature::{Kind, low_bits, share};
+pub use signature::{PERMUTATIONS, SHINGLE, Signature, jaccard};
 
 /// How sure the index is to find a pair that is as similar as the threshold.
 const RECALL: f64 = 0.95;
@@ -34,107 +30,6 @@ const COMPARED: usize = 64;
 
 /// No row.
 const NONE: u32 = u32::MAX;
-
-/// What is kept of a text to compare it with others: 512 bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signature(Kind);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
-    /// Neither letters nor digits: like nothing, not even its own copy.
-    Empty,
-    /// Fewer characters than a shingle: equal or not.
-    Short(u128),
-    Minima(Box<[u32; PERMUTATIONS]>),
-}
-
-impl Signature {
-    /// The signature of `text`. It depends on nothing else, so that callers
-    /// can take signatures in parallel.
-    #[must_use]
-    pub fn of(text: &str) -> Self {
-        let text = letters(text);
-        let hashes: Vec<u64> = shingles(&text).map(|s| xxh3_64(s.as_bytes())).collect();
-        if !hashes.is_empty() {
-            return Self(Kind::Minima(minima(&hashes)));
-        }
-        Self(if text.is_empty() {
-            Kind::Empty
-        } else {
-            Kind::Short(xxh3_128(text.as_bytes()))
-        })
-    }
-
-    /// The estimated Jaccard similarity: the share of hash functions whose
-    /// minima are equal. Texts shorter than a shingle have 1 or 0.
-    #[must_use]
-    pub fn similarity(&self, other: &Self) -> f64 {
-        match (&self.0, &other.0) {
-            (Kind::Minima(a), Kind::Minima(b)) => share(&low_bits(a), &low_bits(b)),
-            (Kind::Short(a), Kind::Short(b)) if a == b => 1.0,
-            _ => 0.0,
-        }
-    }
-}
-
-/// The exact Jaccard similarity of the shingles of two texts. Two texts that
-/// are both shorter than a shingle have 1 if they are equal, else 0.
-#[must_use]
-pub fn jaccard(a: &str, b: &str) -> f64 {
-    let (a, b) = (letters(a), letters(b));
-    let (left, right): (HashSet<&str>, HashSet<&str>) =
-        (shingles(&a).collect(), shingles(&b).collect());
-    if left.is_empty() && right.is_empty() {
-        return f64::from(u8::from(a == b && !a.is_empty()));
-    }
-    let both = left.intersection(&right).count();
-    both as f64 / (left.len() + right.len() - both) as f64
-}
-
-/// The shingles of a text of letters, in order, with repeats.
-fn shingles(letters: &str) -> impl Iterator<Item = &str> {
-    let starts = letters.char_indices().map(|(at, _)| at);
-    let ends = letters
-        .char_indices()
-        .map(|(at, c)| at + c.len_utf8())
-        .skip(SHINGLE - 1);
-    starts.zip(ends).map(|(start, end)| &letters[start..end])
-}
-
-/// The multipliers of the hash functions, one for each half of a shingle's
-/// hash.
-static MULTIPLIERS: LazyLock<[[u32; PERMUTATIONS]; 2]> = LazyLock::new(|| {
-    let number = |half: usize, i: usize| xxh3_64_with_seed(&[half as u8], i as u64) as u32 | 1;
-    [0, 1].map(|half| std::array::from_fn(|i| number(half, i)))
-});
-
-/// The least value of each hash function over the shingles. A function is the
-/// sum of both halves of the hash, each times an odd number, modulo 2³²
-/// (multilinear hashing, Dietzfelbinger 1996): four or more at a time in a
-/// vector register.
-fn minima(hashes: &[u64]) -> Box<[u32; PERMUTATIONS]> {
-    let [low_by, high_by] = &*MULTIPLIERS;
-    let mut minima = Box::new([u32::MAX; PERMUTATIONS]);
-    for &hash in hashes {
-        let (low, high) = (hash as u32, (hash >> 32) as u32);
-        for ((least, a), b) in minima.iter_mut().zip(low_by).zip(high_by) {
-            let value = a.wrapping_mul(low).wrapping_add(b.wrapping_mul(high));
-            *least = (*least).min(value);
-        }
-    }
-    minima
-}
-
-/// Sixteen bits of a minimum are enough to compare it: others agree by chance
-/// once in 65,536.
-fn low_bits(minima: &[u32; PERMUTATIONS]) -> [u16; PERMUTATIONS] {
-    minima.map(|minimum| minimum as u16)
-}
-
-fn share(a: &[u16; PERMUTATIONS], b: &[u16; PERMUTATIONS]) -> f64 {
-    let equal: u16 = a.iter().zip(b).map(|(a, b)| u16::from(a == b)).sum();
-    f64::from(equal) / PERMUTATIONS as f64
-}
 
 /// Texts that are linked by near-duplicates, directly or through others.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,8 +58,9 @@ pub struct Match {
 /// order alone.
 ///
 /// # Memory
-/// About 0.8 KB for each text with a threshold of 0.8 (256 bytes of signature, and
-/// some 25 to 30 for each of 18 bands), 40 bytes for a copy of an earlier one.
+/// 0.7 to 1.2 KB for each text with a threshold of 0.8 (256 bytes of signature, and
+/// 23 to 43 for each of 18 bands, as full as the hash table is), 16 to 32 bytes for a
+/// copy of an earlier one.
 #[derive(Debug)]
 pub struct Index {
     threshold: f64,
@@ -195,11 +91,15 @@ struct Leader {
 
 impl Index {
     /// An empty index for near-duplicates with a similarity of at least
-    /// `threshold`, which is taken into 0.1 to 1; 0.8 is usual.
+    /// `threshold`, which is brought into 0.1 to 1; 0.8 is usual.
     #[must_use]
     pub fn new(threshold: f64) -> Self {
-        // `max` and `min`, because `clamp` would let NaN through.
-        let threshold = threshold.max(0.1).min(1.0);
+        // A threshold that is no number asks for the surest.
+        let threshold = if threshold.is_nan() {
+            1.0
+        } else {
+            threshold.clamp(0.1, 1.0)
+        };
         let (bands, rows) = banding(threshold);
         Self {
             threshold,

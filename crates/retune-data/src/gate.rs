@@ -194,7 +194,13 @@ fn unlearnable(
         problem: if single_works {
             format!("conversations of several turns cannot be learned from: {error}")
         } else {
-            error.to_string()
+            match error {
+                Error::NoTerminator { .. } => {
+                    "the chat template does not end the assistant's turn with a special token"
+                        .to_owned()
+                }
+                other => other.to_string(),
+            }
         },
         hint: hint.to_owned(),
     }

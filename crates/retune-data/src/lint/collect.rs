@@ -114,7 +114,7 @@ impl<'a> Collector<'a> {
         if let Some((tokens, scored)) = facts.tokens {
             self.tokens.tokens += tokens as u64;
             self.tokens.scored += scored as u64;
-            self.tokens.longest = self.tokens.longest.max(tokens as u64);
+            self.tokens.longest = self.tokens.longest.max(facts.length as u64);
         }
         if !self.options.validation.is_empty() {
             self.asked.entry(facts.prompt).or_insert(number);

@@ -48,8 +48,10 @@ pub(super) struct Facts {
     pub(super) answer: u64,
     pub(super) answer_text: String,
     pub(super) answer_chars: usize,
-    /// Tokens, and how many of them are scored.
+    /// Tokens that stay, and how many of them are scored.
     pub(super) tokens: Option<(usize, usize)>,
+    /// Tokens before anything is cut or dropped.
+    pub(super) length: usize,
     pub(super) signature: Option<Signature>,
     pub(super) language: Option<&'static str>,
     pub(super) opening: String,
@@ -76,6 +78,7 @@ impl Facts {
             answer: xxh3_64(answer.as_bytes()),
             answer_chars: answer.chars().count(),
             tokens: None,
+            length: 0,
             signature: options.near_duplicates.map(|_| Signature::of(&whole)),
             language: language_of(&answer)
                 .filter(|language| language.confidence >= SURE)
@@ -210,7 +213,8 @@ impl Facts {
                     .iter()
                     .map(crate::Labelled::scored_tokens)
                     .sum();
-                self.tokens = Some((long.unwrap_or(all), scored));
+                self.tokens = Some((all, scored));
+                self.length = long.unwrap_or(all);
             }
             Err(Error::Sample { problem, .. }) => {
                 let rule = match *problem {

@@ -66,11 +66,11 @@ pub struct FileReport {
 /// Tokens of all rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct TokenTotals {
-    /// All.
+    /// Those that stay when over-long rows are dropped or cut.
     pub tokens: u64,
     /// Those that are learned from.
     pub scored: u64,
-    /// Of the longest row.
+    /// Of the longest row, before it is.
     pub longest: u64,
 }
 

@@ -2,5 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod data;
 mod env;
+mod lint;
+mod program;
 mod workspace;

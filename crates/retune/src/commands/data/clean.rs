@@ -19,11 +19,10 @@ use crate::outcome::input_fault;
 ///
 /// Writes the rows that stay, in the layout in which they were read, and, if
 /// wanted, the rows that were left out and a report.
-///
-///   retune data clean chat.json -o kept.json --drop exact-duplicate,empty-answer
-///   retune data clean chat.json -o kept.json --balance prompt=10 --strip html
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:
+  retune data clean chat.json -o kept.json --drop exact-duplicate,empty-answer
+  retune data clean chat.json -o kept.json --balance prompt=10 --strip html")]
 pub(crate) struct Args {
     /// Data files, or folders of them
     #[arg(required = true)]

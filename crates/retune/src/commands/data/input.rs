@@ -124,13 +124,18 @@ impl TokenArgs {
     pub(crate) fn checked_encoder(&self, model: &std::path::Path) -> Result<Encoder> {
         let encoder = self.encoder(model)?;
         let faults = check_template(&encoder.tokenizer, &encoder.labels);
-        let refused: Vec<String> = faults
-            .iter()
-            .filter(|fault| fault.refused)
-            .map(|fault| format!("{}: {}\nhint: {}", fault.rule, fault.problem, fault.hint))
-            .collect();
-        if !refused.is_empty() {
-            return Err(input_fault(refused.join("\n")));
+        let refused = || faults.iter().filter(|fault| fault.refused);
+        if refused().next().is_some() {
+            let mut lines: Vec<String> = refused()
+                .map(|fault| format!("{}: {}", fault.rule, fault.problem))
+                .collect();
+            for fault in refused() {
+                let hint = format!("hint: {}", fault.hint);
+                if !lines.contains(&hint) {
+                    lines.push(hint);
+                }
+            }
+            return Err(input_fault(lines.join("\n")));
         }
         for fault in faults {
             anstream::eprintln!(

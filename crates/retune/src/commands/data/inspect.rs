@@ -145,6 +145,9 @@ fn visible(text: &str) -> String {
     if text.is_empty() {
         return "…".to_owned();
     }
+    if text.trim_matches(' ').is_empty() {
+        return "␠".repeat(text.len());
+    }
     let mut visible = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -166,7 +166,7 @@ fn summary(report: &Report) -> String {
         let share = 100.0 * tokens.scored as f64 / tokens.tokens.max(1) as f64;
         let _ = write!(
             summary,
-            " · {} tokens, {} of them learned from ({share:.0} %), at most {} in a row",
+            " · {} tokens, {} of them learned from ({share:.0} %); the longest row has {}",
             thousands(tokens.tokens),
             thousands(tokens.scored),
             thousands(tokens.longest)
@@ -217,13 +217,16 @@ fn show(out: &mut impl std::io::Write, args: &Args, report: &Report) -> Result<(
         }
         writeln!(out)?;
     }
-    let count = |severity| report.count(severity);
+    let counted = |severity, word: &str| {
+        let count = report.count(severity);
+        format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+    };
     writeln!(
         out,
-        "{} errors, {} warnings, {} notes",
-        count(Severity::Error),
-        count(Severity::Warning),
-        count(Severity::Info)
+        "{}, {}, {}",
+        counted(Severity::Error, "error"),
+        counted(Severity::Warning, "warning"),
+        counted(Severity::Info, "note")
     )?;
     if args.model.is_none() {
         writeln!(

@@ -1,0 +1,409 @@
+//! `retune data`: inspect, stats, clean, split, convert.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::program::{Folder, model};
+
+fn row(instruction: &str, output: &str) -> Value {
+    json!({"instruction": instruction, "input": "", "output": output})
+}
+
+fn lines(rows: &[Value]) -> String {
+    rows.iter().map(|row| format!("{row}\n")).collect()
+}
+
+fn parsed(lines: &str) -> Vec<Value> {
+    let rows = lines.lines();
+    rows.map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+#[test]
+fn the_help_teaches() {
+    let folder = Folder::new();
+    insta::assert_snapshot!(folder.outcome(&["data", "--help"]));
+    for command in ["lint", "clean", "stats", "split", "inspect", "convert"] {
+        let help = folder.stdout(&["data", command, "--help"]);
+        assert!(help.contains("Usage: retune data"), "{help}");
+    }
+    let script = folder.stdout(&["completions", "bash"]);
+    assert!(
+        script.contains("retune__") && script.contains("inspect"),
+        "{script}"
+    );
+    assert!(folder.stdout(&["man"]).contains(".TH retune 1"));
+    folder.stdout(&["man", "--dir", "pages"]);
+    assert!(
+        folder
+            .read("pages/retune-data-lint.1")
+            .contains("near-duplicates")
+    );
+}
+
+#[test]
+fn a_row_is_shown_token_by_token() {
+    let folder = Folder::new();
+    let hostile = "say <|im_end|> & <b>";
+    folder.write(
+        "a.jsonl",
+        &lines(&[row("first", "one"), row(hostile, "好\t.")]),
+    );
+    let model = model();
+    let arguments = [
+        "data", "inspect", "a.jsonl", "--model", &model, "--row", "2", "--system", "s",
+    ];
+    insta::assert_snapshot!(folder.stdout(&arguments));
+    let html = [&arguments[..], &["--html", "page.html"]].concat();
+    folder.stdout(&html);
+    let page = folder.read("page.html");
+    assert!(
+        page.contains("say &lt;|im_end|&gt; &amp; &lt;b&gt;"),
+        "{page}"
+    );
+    assert!(!page.contains("<b>"), "{page}");
+    let refusal = folder.refusal(&[
+        "data", "inspect", "a.jsonl", "--model", &model, "--row", "3",
+    ]);
+    assert_eq!(
+        refusal,
+        "error: there is no row 3\nhint: rows are counted from 1, and there are 2\n"
+    );
+}
+
+#[test]
+fn what_is_there_is_counted_once_and_then_remembered() {
+    let folder = Folder::new();
+    let rows: Vec<Value> = (0..9)
+        .map(|index| row(&"问".repeat(index % 4 + 1), &"答".repeat(3 * index + 1)))
+        .collect();
+    folder.write("a.jsonl", &lines(&rows));
+    let model = model();
+    let arguments = [
+        "data",
+        "stats",
+        "a.jsonl",
+        "--model",
+        &model,
+        "--max-length",
+        "100",
+    ];
+    insta::assert_snapshot!(folder.stdout(&arguments));
+    assert!(folder.stdout(&arguments).contains("from the cache"));
+    // Another setting, other tokens.
+    let other = [
+        "data",
+        "stats",
+        "a.jsonl",
+        "--model",
+        &model,
+        "--max-length",
+        "90",
+        "--json",
+    ];
+    let report: Value = serde_json::from_str(&folder.stdout(&other)).expect("JSON");
+    assert_eq!(report["tokens"]["samples"], 7, "{report}");
+    // A damaged cache is made anew.
+    for entry in std::fs::read_dir(folder.path("cache")).expect("a cache") {
+        let path = entry.expect("an entry").path();
+        let mut bytes = std::fs::read(&path).expect("a file");
+        let last = bytes.len() - 40;
+        bytes[last] ^= 1;
+        std::fs::write(&path, bytes).expect("written");
+    }
+    assert!(!folder.stdout(&arguments).contains("from the cache"));
+}
+
+#[test]
+fn only_what_was_asked_for_is_cleaned() {
+    let folder = Folder::new();
+    let rows = [
+        row("a", "<b>bold</b> &amp; plain"),
+        row("b", "twice"),
+        row("b", "twice"),
+        row("c", "call 13812345678 now"),
+        row("d", ""),
+        row("e", " space "),
+    ];
+    folder.write("a.jsonl", &(lines(&rows) + "broken\n"));
+    let refusal = folder.refusal(&["data", "clean", "a.jsonl", "-o", "kept.jsonl"]);
+    assert!(
+        refusal.starts_with("error: nothing to do\nhint: "),
+        "{refusal}"
+    );
+    let refusal = folder.refusal(&[
+        "data",
+        "clean",
+        "a.jsonl",
+        "-o",
+        "kept.jsonl",
+        "--strip",
+        "html",
+    ]);
+    assert!(
+        refusal.starts_with("error: a.jsonl, row 7 (line 7): expected value"),
+        "{refusal}"
+    );
+    assert!(!folder.path("kept.jsonl").exists());
+    let arguments = [
+        "data",
+        "clean",
+        "a.jsonl",
+        "-o",
+        "kept.jsonl",
+        "--rejected",
+        "rejected.jsonl",
+        "--report",
+        "report.json",
+        "--drop",
+        "exact-duplicate,empty-answer,unreadable-row",
+        "--strip",
+        "html",
+        "--mask-personal-data",
+    ];
+    insta::assert_snapshot!(folder.stdout(&arguments));
+    let expected = [
+        row("a", "bold & plain"),
+        row("b", "twice"),
+        row("c", "call [mobile number] now"),
+        row("e", " space "),
+    ];
+    assert_eq!(parsed(&folder.read("kept.jsonl")), expected);
+    let rejected: Vec<(u64, String)> = parsed(&folder.read("rejected.jsonl"))
+        .iter()
+        .map(|row| {
+            (
+                row["row"].as_u64().unwrap(),
+                row["reason"].as_str().unwrap().to_owned(),
+            )
+        })
+        .collect();
+    let reason = |index: usize| rejected[index].1.as_str();
+    assert_eq!(
+        rejected.iter().map(|(row, _)| *row).collect::<Vec<_>>(),
+        [3, 5, 7]
+    );
+    assert_eq!((reason(0), reason(1)), ("exact-duplicate", "empty-answer"));
+    assert!(reason(2).starts_with("unreadable-row: "), "{}", reason(2));
+    let report: Value = serde_json::from_str(&folder.read("report.json")).expect("JSON");
+    assert_eq!(report["kept"], 4);
+    let refusal = folder.refusal(&arguments);
+    assert!(
+        refusal.starts_with("error: kept.jsonl is there already\nhint: "),
+        "{refusal}"
+    );
+    let refusal = folder.refusal(&[
+        "data",
+        "clean",
+        "a.jsonl",
+        "-o",
+        "x.jsonl",
+        "--drop",
+        "leakage-x",
+    ]);
+    assert!(
+        refusal.contains("rows cannot be dropped by \"leakage-x\"; they can by "),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn groups_are_capped_and_words_segmented() {
+    let folder = Folder::new();
+    let rows: Vec<Value> = (0..20)
+        .map(|index| {
+            row(
+                if index < 15 { "你好" } else { "再见" },
+                &format!("第{index}句"),
+            )
+        })
+        .collect();
+    folder.write("a.jsonl", &lines(&rows));
+    folder.stdout(&[
+        "data",
+        "clean",
+        "a.jsonl",
+        "-o",
+        "b.jsonl",
+        "--balance",
+        "prompt=4",
+    ]);
+    let kept = parsed(&folder.read("b.jsonl"));
+    let count = |prompt: &str| {
+        kept.iter()
+            .filter(|row| row["instruction"] == prompt)
+            .count()
+    };
+    assert_eq!((count("你好"), count("再见")), (4, 4));
+    folder.stdout(&[
+        "data",
+        "clean",
+        "a.jsonl",
+        "-o",
+        "c.jsonl",
+        "--balance",
+        "phrase:第1=2",
+    ]);
+    assert_eq!(parsed(&folder.read("c.jsonl")).len(), 20 - 11 + 2);
+    let refusal = folder.refusal(&[
+        "data",
+        "clean",
+        "a.jsonl",
+        "-o",
+        "d.jsonl",
+        "--balance",
+        "prompt",
+    ]);
+    assert!(refusal.contains("expected prompt=N"), "{refusal}");
+    folder.write("r.csv", "text,label\n我们喜欢这家酒店的早餐！,好\n");
+    let outcome = folder.outcome(&["data", "clean", "r.csv", "-o", "words.csv", "--segment"]);
+    assert!(outcome.contains("warning: segmented text"), "{outcome}");
+    assert_eq!(
+        folder.read("words.csv"),
+        "text,label\n喜欢 这家 酒店 早餐,好\n"
+    );
+}
+
+#[test]
+fn a_split_keeps_what_belongs_together_on_one_side() {
+    let folder = Folder::new();
+    let mut rows: Vec<Value> = (0..200)
+        .map(|index| {
+            row(
+                &format!("第{}个问题,关于{}", index, index * 31),
+                &format!("答{index}"),
+            )
+        })
+        .collect();
+    rows.extend((0..30).map(|index| row("你好", &format!("好{index}"))));
+    folder.write("a.jsonl", &lines(&rows));
+    let sides = |seed: &str, name: &str| {
+        let arguments = [
+            "data",
+            "split",
+            "a.jsonl",
+            "-o",
+            name,
+            "--validation",
+            "0.2",
+            "--test",
+            "0.1",
+            "--seed",
+            seed,
+        ];
+        folder.stdout(&arguments);
+        ["train", "validation", "test"].map(|side| folder.read(&format!("{name}/{side}.jsonl")))
+    };
+    let first = sides("1", "one");
+    assert_eq!(first, sides("1", "again"));
+    assert_ne!(first, sides("2", "two"));
+    let prompts = first.clone().map(|side| {
+        let rows = parsed(&side).into_iter();
+        rows.map(|row| row["instruction"].as_str().unwrap().to_owned())
+            .collect::<HashSet<_>>()
+    });
+    assert!(prompts[0].is_disjoint(&prompts[1]) && prompts[0].is_disjoint(&prompts[2]));
+    assert!(prompts[1].is_disjoint(&prompts[2]));
+    let sizes = first.map(|side| side.lines().count());
+    assert_eq!(sizes.iter().sum::<usize>(), 230);
+    assert!(
+        (40..=60).contains(&sizes[1]) && (15..=35).contains(&sizes[2]),
+        "{sizes:?}"
+    );
+    let refusal = folder.refusal(&[
+        "data",
+        "split",
+        "a.jsonl",
+        "-o",
+        "x",
+        "--validation",
+        "0.9",
+        "--test",
+        "0.2",
+    ]);
+    assert!(
+        refusal.starts_with("error: nothing is left for training"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn classes_are_split_in_proportion() {
+    let folder = Folder::new();
+    let mut table = String::from("text,label\n");
+    for index in 0..200 {
+        let class = if index % 10 == 0 { "rare" } else { "common" };
+        table.push_str(&format!(
+            "text number {index} about {},{class}\n",
+            index * 17
+        ));
+    }
+    folder.write("a.csv", &table);
+    folder.stdout(&["data", "split", "a.csv", "-o", "out", "--validation", "0.2"]);
+    let validation = folder.read("out/validation.csv");
+    let count = |class: &str| {
+        validation
+            .lines()
+            .filter(|line| line.ends_with(class))
+            .count()
+    };
+    assert_eq!((count("rare"), count("common")), (4, 36));
+}
+
+#[test]
+fn layouts_are_converted() {
+    let folder = Folder::new();
+    let rows = [
+        json!({"instruction": "a", "input": "b", "output": "c", "system": "s", "history": [["q", "r"]]}),
+        row("x", "y"),
+    ];
+    folder.write("a.jsonl", &lines(&rows));
+    folder.stdout(&[
+        "data", "convert", "a.jsonl", "--to", "messages", "-o", "m.jsonl",
+    ]);
+    let messages = parsed(&folder.read("m.jsonl"));
+    assert_eq!(
+        messages[0]["messages"],
+        json!([
+            {"role": "system", "content": "s"}, {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "r"}, {"role": "user", "content": "a\nb"},
+            {"role": "assistant", "content": "c"},
+        ])
+    );
+    folder.stdout(&[
+        "data", "convert", "m.jsonl", "--to", "sharegpt", "-o", "s.json",
+    ]);
+    folder.stdout(&[
+        "data", "convert", "s.json", "--to", "alpaca", "-o", "b.jsonl",
+    ]);
+    let back = parsed(&folder.read("b.jsonl"));
+    assert_eq!(back[0]["instruction"], "a\nb");
+    assert_eq!(back[0]["history"], json!([["q", "r"]]));
+    assert_eq!(back[1], rows[1]);
+    let refusal = folder.refusal(&[
+        "data",
+        "convert",
+        "a.jsonl",
+        "--to",
+        "prompt-completion",
+        "-o",
+        "p.csv",
+    ]);
+    assert!(
+        refusal.starts_with("error: a.jsonl, row 1 (line 1): prompt-completion has a place for"),
+        "{refusal}"
+    );
+    assert!(!folder.path("p.csv").exists());
+    folder.stdout(&[
+        "data",
+        "convert",
+        "a.jsonl",
+        "--to",
+        "prompt-completion",
+        "-o",
+        "p.csv",
+        "--skip",
+    ]);
+    assert_eq!(folder.read("p.csv"), "prompt,completion\nx,y\n");
+}

@@ -38,7 +38,7 @@ fn the_help_teaches() {
     assert!(
         folder
             .read("pages/retune-data-lint.1")
-            .contains("near-duplicates")
+            .contains("near\\-duplicates")
     );
 }
 

@@ -118,6 +118,36 @@ pub enum Error {
         /// Why.
         problem: Box<Error>,
     },
+    /// It is not clear where items, annotators or labels are in a file.
+    #[error("{problem}\nhint: {hint}")]
+    Annotations {
+        /// What is unclear, in words.
+        problem: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// Annotations that agreement cannot be computed from.
+    #[error("{problem}, but agreement needs two annotators and an item that both have rated")]
+    NothingToCompare {
+        /// What there is, in words.
+        problem: String,
+    },
+    /// Labels do not fit the scale that they are said to be on.
+    #[error("{problem}\nhint: {hint}")]
+    LabelScale {
+        /// What does not fit, in words.
+        problem: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// There is more of something than memory is for.
+    #[error("too much to work on: {what} (the limit is {limit})")]
+    TooMuch {
+        /// Of what.
+        what: &'static str,
+        /// How many are possible.
+        limit: usize,
+    },
 }
 
 /// What is wrong with one row of a data file.

@@ -2,10 +2,12 @@
 //!
 //! [`Samples`] reads files of any layout as [`Sample`]s; [`Tokenizer`] is a model's
 //! tokenizer with its chat template; [`Encoder`] makes tokens and labels of
-//! samples, and keeps them within a length.
+//! samples, and keeps them within a length; [`lint`] says what is wrong with
+//! files, and [`agreement`] how far annotators agree.
 
 #![forbid(unsafe_code)]
 
+pub mod agreement;
 mod cache;
 mod clean;
 mod dataset;

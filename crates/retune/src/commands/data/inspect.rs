@@ -102,7 +102,7 @@ fn show(out: &mut impl std::io::Write, sample: &Sample, inspection: &Inspection)
     for turn in &inspection.turns {
         let style = if turn.scored { LEARNED } else { MASKED };
         for line in turn.text().split_inclusive('\n') {
-            write!(out, "{style}{}{style:#}", line.replace('\n', "⏎"))?;
+            write!(out, "{style}{}{style:#}", visible(line))?;
             if line.ends_with('\n') {
                 writeln!(out)?;
             }

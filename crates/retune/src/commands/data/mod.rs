@@ -1,5 +1,6 @@
 //! `retune data`: what stands in data files, and what is wrong with it.
 
+mod agreement;
 mod clean;
 mod convert;
 mod input;
@@ -31,6 +32,7 @@ enum Command {
     Split(split::Args),
     Inspect(inspect::Args),
     Convert(convert::Args),
+    Agreement(agreement::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -41,5 +43,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Command::Split(args) => split::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Agreement(args) => agreement::run(args),
     }
 }

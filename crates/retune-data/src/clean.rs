@@ -367,10 +367,10 @@ fn capped_rows(
             let place = [u64::from(at.0).to_le_bytes(), at.1.to_le_bytes()].concat();
             let members = groups.entry(group).or_default();
             members.insert((xxh3_64_with_seed(&place, options.seed), at));
-            if members.len() > balance.cap {
-                if let Some((_, last)) = members.pop_last() {
-                    capped.insert(last, balance.name());
-                }
+            if members.len() > balance.cap
+                && let Some((_, last)) = members.pop_last()
+            {
+                capped.insert(last, balance.name());
             }
         }
     }

@@ -1,7 +1,5 @@
 //! Samples to tokens within a length.
 
-use std::borrow::Cow;
-
 use crate::error::{Error, Result};
 use crate::label::{LabelOptions, Labelled, conversation_of, label};
 use crate::sample::{Content, Conversation, Role, Sample};
@@ -179,8 +177,8 @@ fn user_turns(conversation: &Conversation) -> impl Iterator<Item = &str> {
         .map(|message| message.content.as_str())
 }
 
-fn without_beginning(conversation: &Cow<'_, Conversation>, mut cut: usize) -> Conversation {
-    let mut shorter = conversation.clone().into_owned();
+fn without_beginning(conversation: &Conversation, mut cut: usize) -> Conversation {
+    let mut shorter = conversation.clone();
     for message in &mut shorter.messages {
         if message.role != Role::User {
             continue;

@@ -97,13 +97,15 @@ fn role_spans(
         if common <= begins {
             continue;
         }
-        if index == 0 && message.role != Role::System && options.learn != Learn::WholeText {
-            if let Some(own) = before_turn(tokenizer, &rendered, &message.content) {
-                spans.push(Span {
-                    end: own,
-                    role: None,
-                });
-            }
+        if index == 0
+            && message.role != Role::System
+            && options.learn != Learn::WholeText
+            && let Some(own) = before_turn(tokenizer, &rendered, &message.content)
+        {
+            spans.push(Span {
+                end: own,
+                role: None,
+            });
         }
         spans.push(Span {
             end: common,

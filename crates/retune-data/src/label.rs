@@ -128,11 +128,7 @@ pub(crate) fn conversation_of(content: &Content) -> Cow<'_, Conversation> {
         Content::Conversation(conversation) => Cow::Borrowed(conversation),
         Content::Text(text) => Cow::Owned(Conversation::of_turn("", text)),
         Content::Classification { text, label } => Cow::Owned(Conversation::of_turn(text, label)),
-        Content::Preference { prompt, chosen, .. } => {
-            let mut conversation = prompt.clone();
-            conversation.messages.push(chosen.clone());
-            Cow::Owned(conversation)
-        }
+        Content::Preference(preference) => Cow::Owned(preference.preferred()),
     }
 }
 

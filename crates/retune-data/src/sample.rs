@@ -160,14 +160,27 @@ pub enum Content {
         label: String,
     },
     /// A better and a worse answer to the same.
-    Preference {
-        /// What both answer.
-        prompt: Conversation,
-        /// The better answer.
-        chosen: Message,
-        /// The worse answer.
-        rejected: Message,
-    },
+    Preference(Box<Preference>),
+}
+
+/// A better and a worse answer to the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preference {
+    /// What both answer.
+    pub prompt: Conversation,
+    /// The better answer.
+    pub chosen: Message,
+    /// The worse answer.
+    pub rejected: Message,
+}
+
+impl Preference {
+    /// The conversation that ends in the better answer.
+    pub fn preferred(&self) -> Conversation {
+        let mut conversation = self.prompt.clone();
+        conversation.messages.push(self.chosen.clone());
+        conversation
+    }
 }
 
 impl Content {
@@ -177,7 +190,7 @@ impl Content {
             Content::Conversation(conversation) => conversation.prompt(),
             Content::Text(_) => String::new(),
             Content::Classification { text, .. } => text.clone(),
-            Content::Preference { prompt, .. } => prompt.prompt(),
+            Content::Preference(preference) => preference.prompt.prompt(),
         }
     }
 
@@ -187,7 +200,7 @@ impl Content {
             Content::Conversation(conversation) => conversation.answer(),
             Content::Text(text) => text.clone(),
             Content::Classification { label, .. } => label.clone(),
-            Content::Preference { chosen, .. } => chosen.content.clone(),
+            Content::Preference(preference) => preference.chosen.content.clone(),
         }
     }
 
@@ -202,13 +215,9 @@ impl Content {
             Content::Conversation(conversation) => of(&conversation.messages).collect(),
             Content::Text(text) => vec![(None, text)],
             Content::Classification { text, .. } => vec![(None, text)],
-            Content::Preference {
-                prompt,
-                chosen,
-                rejected,
-            } => of(&prompt.messages)
-                .chain(of(std::slice::from_ref(chosen)))
-                .chain(of(std::slice::from_ref(rejected)))
+            Content::Preference(preference) => of(&preference.prompt.messages)
+                .chain(of(std::slice::from_ref(&preference.chosen)))
+                .chain(of(std::slice::from_ref(&preference.rejected)))
                 .collect(),
         }
     }

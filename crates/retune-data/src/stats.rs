@@ -70,7 +70,7 @@ impl TextCounter {
                 *stats.labels.entry(label.clone()).or_default() += 1;
                 "classification"
             }
-            Content::Preference { .. } => "preference",
+            Content::Preference(_) => "preference",
         };
         *stats.kinds.entry(kind).or_default() += 1;
         for (role, _) in sample.content.texts() {

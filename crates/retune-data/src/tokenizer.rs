@@ -226,10 +226,10 @@ impl Tokenizer {
                 problem: error.to_string(),
             })?;
         let mut ids = encoding.get_ids().to_vec();
-        if let Some(end) = self.eos_token_id() {
-            if ids.last() != Some(&end) {
-                ids.push(end);
-            }
+        if let Some(end) = self.eos_token_id()
+            && ids.last() != Some(&end)
+        {
+            ids.push(end);
         }
         Ok(ids)
     }
@@ -377,10 +377,10 @@ fn stop_tokens(
         let named = ids.filter_map(|id| tokenizer.id_to_token(u32::try_from(id).ok()?));
         tokens.extend(named);
     }
-    if let Some(Json::String(end)) = variables.get("eos_token") {
-        if !tokens.contains(end) {
-            tokens.push(end.clone());
-        }
+    if let Some(Json::String(end)) = variables.get("eos_token")
+        && !tokens.contains(end)
+    {
+        tokens.push(end.clone());
     }
     Ok(tokens)
 }

@@ -27,7 +27,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Data(commands::data::Args),
+    Data(Box<commands::data::Args>),
     Env(commands::env::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),

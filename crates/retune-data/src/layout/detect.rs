@@ -6,8 +6,11 @@ use serde_json::{Map, Value as Json};
 
 use super::{Layout, Mapping};
 
-/// The columns of each layout, and other names under which they are found.
-const KNOWN: [(Layout, &[(&str, &[&str])]); 7] = [
+/// A column of a layout, and other names under which it is found.
+type Column = (&'static str, &'static [&'static str]);
+
+/// The columns of each layout, those that it needs first.
+const KNOWN: [(Layout, &[Column]); 7] = [
     (
         Layout::Preference,
         &[
@@ -89,7 +92,7 @@ pub(super) fn columns(layout: Layout) -> Vec<&'static str> {
     known(layout).iter().map(|(name, _)| *name).collect()
 }
 
-fn known(layout: Layout) -> &'static [(&'static str, &'static [&'static str])] {
+fn known(layout: Layout) -> &'static [Column] {
     let entry = KNOWN.iter().find(|(known, _)| *known == layout);
     entry.map_or(&[], |(_, columns)| columns)
 }

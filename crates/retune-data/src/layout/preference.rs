@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::fields::Fields;
 use super::{alpaca, messages, sharegpt};
 use crate::error::Result;
-use crate::sample::{Content, Conversation, Message, Role};
+use crate::sample::{Content, Conversation, Message, Preference, Role};
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
     let mut turns = alpaca::system(fields)?;
@@ -18,22 +18,21 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
     if let Some(input) = fields
         .optional_text("input")?
         .filter(|input| !input.is_empty())
+        && let Some(last) = turns.last_mut()
     {
-        if let Some(last) = turns.last_mut() {
-            last.content = format!("{}\n{input}", last.content);
-        }
+        last.content = format!("{}\n{input}", last.content);
     }
     let (shared, chosen) = answer(fields, "chosen")?;
     let (_, rejected) = answer(fields, "rejected")?;
     turns.extend(shared);
-    Ok(Content::Preference {
+    Ok(Content::Preference(Box::new(Preference {
         prompt: Conversation {
             messages: turns,
             tools: messages::tools(fields)?,
         },
         chosen,
         rejected,
-    })
+    })))
 }
 
 fn add_turns(fields: &Fields<'_>, name: &str, turns: &mut Vec<Message>) -> Result<()> {

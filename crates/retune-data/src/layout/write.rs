@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::Layout;
-use crate::sample::{Content, Conversation, Message, Role};
+use crate::sample::{Content, Conversation, Message, Preference, Role};
 
 type Written = Result<Map<String, Json>, String>;
 
@@ -19,24 +19,13 @@ pub(super) fn write(layout: Layout, content: &Content) -> Written {
         (Layout::Classification, Content::Classification { text, label }) => {
             Ok(object(json!({"text": text, "label": label})))
         }
-        (
-            Layout::Preference,
-            Content::Preference {
-                prompt,
-                chosen,
-                rejected,
-            },
-        ) => Ok(preference(prompt, chosen, rejected)),
+        (Layout::Preference, Content::Preference(pair)) => Ok(preference(pair)),
         // A class is an answer to a text, and an answer can be preferred.
         (_, Content::Classification { text, label }) => write(
             layout,
             &Content::Conversation(Conversation::of_turn(text, label)),
         ),
-        (_, Content::Preference { prompt, chosen, .. }) => {
-            let mut conversation = prompt.clone();
-            conversation.messages.push(chosen.clone());
-            write(layout, &Content::Conversation(conversation))
-        }
+        (_, Content::Preference(pair)) => write(layout, &Content::Conversation(pair.preferred())),
         (layout, Content::Text(_)) => Err(format!(
             "plain text has no questions and answers, which {} needs",
             layout.name()
@@ -55,12 +44,12 @@ fn object(value: Json) -> Map<String, Json> {
     }
 }
 
-fn preference(prompt: &Conversation, chosen: &Message, rejected: &Message) -> Map<String, Json> {
-    let turns: Vec<Json> = prompt.messages.iter().map(Message::to_json).collect();
+fn preference(pair: &Preference) -> Map<String, Json> {
+    let turns: Vec<Json> = pair.prompt.messages.iter().map(Message::to_json).collect();
     let mut row = object(json!({
-        "prompt": turns, "chosen": [chosen.to_json()], "rejected": [rejected.to_json()],
+        "prompt": turns, "chosen": [pair.chosen.to_json()], "rejected": [pair.rejected.to_json()],
     }));
-    add_tools(&mut row, prompt);
+    add_tools(&mut row, &pair.prompt);
     row
 }
 

@@ -100,7 +100,7 @@ impl Facts {
         if let Some(encoder) = options.encoder {
             facts.encode(sample, encoder);
         }
-        if is_conversation || matches!(content, Content::Text(_) | Content::Preference { .. }) {
+        if is_conversation || matches!(content, Content::Text(_) | Content::Preference(_)) {
             facts.answer_text = answer;
         }
         facts
@@ -115,10 +115,8 @@ impl Facts {
     }
 
     fn turns(&mut self, content: &Content, prompt: &str) {
-        let answers_are_texts = matches!(
-            content,
-            Content::Conversation(_) | Content::Preference { .. }
-        );
+        let answers_are_texts =
+            matches!(content, Content::Conversation(_) | Content::Preference(_));
         if matches!(content, Content::Text(_)) {
             if self.answer_chars == 0 {
                 self.hit("empty-answer", "the text is empty");

@@ -179,14 +179,13 @@ impl Read for Decoded {
     }
 }
 
-/// Data begins with an ASCII character; in UTF-16 one of its two bytes is zero.
+/// Data begins with two ASCII characters (`{"`, `[{`, a column's name), of
+/// which UTF-16 makes two bytes each, one of them zero.
 fn utf16_without_mark(bytes: &[u8]) -> Option<&'static Encoding> {
-    match bytes {
-        [0, second, 0, _, ..] if *second != 0 => Some(encoding_rs::UTF_16BE),
-        [0, second] if *second != 0 => Some(encoding_rs::UTF_16BE),
-        [first, 0, _, second, ..] if *first != 0 && (*second == 0 || bytes.len() % 2 == 0) => {
-            Some(encoding_rs::UTF_16LE)
-        }
+    let text = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    match *bytes {
+        [0, first, 0, second, ..] if text(first) && text(second) => Some(encoding_rs::UTF_16BE),
+        [first, 0, second, 0, ..] if text(first) && text(second) => Some(encoding_rs::UTF_16LE),
         _ => None,
     }
 }

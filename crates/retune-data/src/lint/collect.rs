@@ -80,7 +80,7 @@ impl<'a> Collector<'a> {
         let tally = self.tallies.entry(rule).or_default();
         tally.count += 1;
         if tally.examples.len() < keep {
-            tally.examples.push(Example { row, text });
+            tally.examples.push(Example { row, text, rows: 1 });
         }
         tally.rows.extend(row);
     }

@@ -90,7 +90,7 @@ impl Facts {
             },
             answer_text: String::new(),
         };
-        facts.turns(content, &prompt);
+        facts.turns(content, &prompt, answer_units.len());
         facts.repetition(&answer, &answer_units);
         for (_, text) in content.texts() {
             facts.damage(text);
@@ -114,7 +114,7 @@ impl Facts {
         }
     }
 
-    fn turns(&mut self, content: &Content, prompt: &str) {
+    fn turns(&mut self, content: &Content, prompt: &str, answer_units: usize) {
         let answers_are_texts =
             matches!(content, Content::Conversation(_) | Content::Preference(_));
         if matches!(content, Content::Text(_)) {
@@ -137,7 +137,8 @@ impl Facts {
                 }
             }
         }
-        if answers_are_texts && (1..=SHORT).contains(&self.answer_chars) {
+        let is_short = (1..=SHORT).contains(&self.answer_chars) || answer_units == 1;
+        if answers_are_texts && is_short {
             let answer = content.answer();
             self.hit("short-answer", format!("{} → {answer}", excerpt(prompt, 0)));
         }

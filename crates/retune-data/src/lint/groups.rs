@@ -26,10 +26,12 @@ pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
 
 type Tallies = BTreeMap<&'static str, Tally>;
 
-fn example(row: RowRef) -> Example {
+/// An example whose text is read later.
+pub(super) fn example(row: RowRef, rows: usize) -> Example {
     Example {
         row: Some(row),
         text: String::new(),
+        rows: rows as u64,
     }
 }
 
@@ -72,9 +74,9 @@ pub(super) fn duplicates(records: &[Record], tallies: &mut Tallies) {
 
 /// The first row of each group.
 fn shown(records: &[Record], groups: &[Vec<u32>]) -> Vec<Example> {
-    let firsts = groups.iter().take(EXAMPLES).map(|group| group[0]);
-    firsts
-        .map(|index| example(records[index as usize].row))
+    let groups = groups.iter().take(EXAMPLES);
+    groups
+        .map(|group| example(records[group[0] as usize].row, group.len()))
         .collect()
 }
 
@@ -158,7 +160,9 @@ pub(super) fn near_duplicates(records: &[Record], clusters: &[Cluster], tallies:
             if kinds.len() == 2 {
                 groups += 1;
                 let first = records[cluster.members[0] as usize].row;
-                tally.examples.extend([example(first), example(record.row)]);
+                tally
+                    .examples
+                    .extend([example(first, 1), example(record.row, 1)]);
             }
         }
     }

@@ -29,6 +29,8 @@ pub struct Example {
     pub row: Option<RowRef>,
     /// What is shown of it.
     pub text: String,
+    /// How many rows are like it, itself included; 1 where that says nothing.
+    pub rows: u64,
 }
 
 /// What a rule found.

@@ -193,7 +193,7 @@ pub const RULES: [Rule; 33] = [
     ),
     warning(
         "short-answer",
-        "an answer has 4 characters or fewer",
+        "an answer has 4 characters or fewer, or is one word",
         "check that such short answers are wanted",
         true,
     ),

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::LintOptions;
 use super::collect::Tally;
 use super::facts::Facts;
-use super::groups::counted;
+use super::groups::{counted, example};
 use super::report::{Example, PhraseReport, RowRef};
 use crate::text::ngrams::PhraseCounter;
 
@@ -174,7 +174,7 @@ impl Skew {
                 "{} more than {LONG} times as long as the median of {median} characters; the longest has {longest}",
                 counted(many as usize, "answer is", "answers are")
             ),
-            examples: vec![blank(row)],
+            examples: vec![example(row, 1)],
             ..Tally::default()
         })
     }
@@ -195,7 +195,10 @@ impl Skew {
                 "{:.1} % of answers begin with “{first}”",
                 100.0 * self.share(*most)
             ),
-            examples: common.iter().map(|(_, (_, row))| blank(*row)).collect(),
+            examples: common
+                .iter()
+                .map(|(_, (_, row))| example(*row, 1))
+                .collect(),
             ..Tally::default()
         })
     }
@@ -221,7 +224,12 @@ impl Skew {
             names.push(format!("{code} {count}"));
             tally.rows.extend(rows);
         }
-        tally.examples = tally.rows.iter().map(|row| blank(*row)).take(16).collect();
+        tally.examples = tally
+            .rows
+            .iter()
+            .map(|row| example(*row, 1))
+            .take(16)
+            .collect();
         tally.message = format!(
             "{} not in {main}, the language of {}: {}",
             counted(tally.count as usize, "answer is", "answers are"),
@@ -305,19 +313,12 @@ impl Skew {
                 .iter()
                 .map(|phrase| Example {
                     row: None,
-                    text: format!("{} answers: {}", phrase.answers, phrase.phrase),
+                    text: phrase.phrase.clone(),
+                    rows: phrase.answers,
                 })
                 .collect(),
             ..Tally::default()
         })
-    }
-}
-
-/// An example whose text is read later.
-fn blank(row: RowRef) -> Example {
-    Example {
-        row: Some(row),
-        text: String::new(),
     }
 }
 

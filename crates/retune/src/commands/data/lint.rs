@@ -199,8 +199,30 @@ fn show(out: &mut impl std::io::Write, args: &Args, report: &Report) -> Result<(
         writeln!(out, "{HEAD}{}{HEAD:#} · {}", file.path, facts.join(" · "))?;
     }
     writeln!(out, "{}\n", summary(report))?;
+    let width = report
+        .findings
+        .iter()
+        .map(|finding| finding.rule.len())
+        .max();
     for finding in &report.findings {
-        show_finding(out, report, finding)?;
+        let style = style(finding.severity);
+        writeln!(
+            out,
+            "{style}{:<7}{style:#} {:<width$} {:>9}  {}",
+            finding.severity.name(),
+            finding.rule,
+            thousands(finding.count),
+            finding.message,
+            width = width.unwrap_or(0),
+        )?;
+    }
+    if !report.findings.is_empty() {
+        writeln!(out)?;
+    }
+    if args.examples > 0 {
+        for finding in &report.findings {
+            show_finding(out, report, finding)?;
+        }
     }
     if !report.phrases.is_empty() {
         writeln!(out, "{HEAD}phrases in answers{HEAD:#}")?;
@@ -239,26 +261,24 @@ fn show(out: &mut impl std::io::Write, args: &Args, report: &Report) -> Result<(
 
 fn show_finding(out: &mut impl std::io::Write, report: &Report, finding: &Finding) -> Result<()> {
     let style = style(finding.severity);
-    writeln!(
-        out,
-        "{style}{}{style:#} {HEAD}{}{HEAD:#} {}: {}",
-        finding.severity.name(),
-        finding.rule,
-        thousands(finding.count),
-        finding.message
-    )?;
+    writeln!(out, "{style}{}{style:#}: {}", finding.rule, finding.fix)?;
     for example in &finding.examples {
-        let place = place(report, example);
         if example.text != finding.message {
-            writeln!(
-                out,
-                "  {DIM}{place}{DIM:#} {}",
-                example.text.replace('\n', "⏎")
-            )?;
+            let place = place(report, example);
+            writeln!(out, "  {DIM}{place:<22}{DIM:#} {}", shown(example))?;
         }
     }
-    writeln!(out, "  {DIM}fix:{DIM:#} {}\n", finding.fix)?;
+    writeln!(out)?;
     Ok(())
+}
+
+/// An example's text on one line, with how many rows there are of it.
+fn shown(example: &lint::Example) -> String {
+    let text = example.text.replace('\n', "⏎");
+    match example.rows {
+        0 | 1 => text,
+        rows => format!("{rows} × {text}"),
+    }
 }
 
 /// A number with its thousands apart.
@@ -313,7 +333,7 @@ fn page(report: &Report) -> String {
                 page,
                 "<tr><td>{}<td>{}</tr>",
                 html::escape(&place(report, example)),
-                html::escape(&example.text)
+                html::escape(&shown(example))
             );
         }
         let rows: Vec<String> = finding

@@ -1,0 +1,229 @@
+//! A decoder: embedding, blocks, a last norm, the head.
+
+use retune_compute::ops::{
+    HeadGradients, HeadLoss, RmsNormOutput, RopeAngles, RopeConfig, RowKey, Scored, Segments,
+    embedding_backward, embedding_forward, head_cross_entropy_backward, head_cross_entropy_forward,
+    linear_forward,
+};
+use retune_compute::{DType, Tensor};
+
+use crate::config::ModelConfig;
+use crate::error::Result;
+use crate::layers::{Block, BlockSaved, Matrix, Pass, RmsNorm};
+use crate::parameter::Parameter;
+
+/// Rows whose logits are in memory at a time.
+const CHUNK_ROWS: usize = 128;
+
+/// Sequences that go through a model together, packed end to end.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The tokens, `[T]`.
+    pub input_ids: Vec<u32>,
+    /// Which of them belong together.
+    pub segments: Segments,
+    /// The scored rows, `[R]`.
+    pub rows: Vec<u32>,
+    /// The token that should follow each, `[R]`.
+    pub targets: Vec<u32>,
+    /// Which token of which sample each row is, `[T]`, for dropout.
+    pub row_keys: Vec<RowKey>,
+}
+
+/// What is kept of a forward pass for the backward one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activations {
+    /// All that the layers save.
+    Keep,
+    /// The input of each block; the rest is computed again.
+    Recompute,
+}
+
+/// A causal language model.
+#[derive(Debug)]
+pub struct Decoder {
+    pub(crate) config: ModelConfig,
+    pub(crate) dtype: DType,
+    pub(crate) embed_tokens: Matrix,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: RmsNorm,
+    /// None where the head is the embedding.
+    pub(crate) lm_head: Option<Matrix>,
+}
+
+/// A block's input, and what it saved where that is kept.
+struct Kept {
+    x: Tensor,
+    saved: Option<BlockSaved>,
+}
+
+impl Decoder {
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The type of products' factors.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn pass<'a>(
+        &self,
+        segments: &'a Segments,
+        dropout: Option<(u32, &'a [RowKey])>,
+    ) -> Result<Pass<'a>> {
+        let rope: &RopeConfig = &self.config.rope;
+        let device = self.norm.weight.value().device();
+        Ok(Pass {
+            segments,
+            angles: RopeAngles::new(device, rope, &segments.positions())?,
+            dtype: self.dtype,
+            dropout,
+        })
+    }
+
+    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        Ok(embedding_forward(
+            self.embed_tokens.weight(),
+            ids,
+            DType::F32,
+        )?)
+    }
+
+    /// The rows behind the last norm, `[T, C]`.
+    fn hidden(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
+        let pass = self.pass(segments, None)?;
+        let mut x = self.embed(ids)?;
+        for block in &self.blocks {
+            x = block.forward(&x, &pass)?.0;
+        }
+        Ok(self.norm.forward(&x, self.dtype)?.y)
+    }
+
+    fn head(&self) -> &Matrix {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// The logits of every token, `[T, V]`, f32.
+    ///
+    /// # Errors
+    /// Those of the compute core: an id beyond the vocabulary, no memory.
+    pub fn logits(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
+        let hidden = self.hidden(ids, segments)?;
+        let shape = [ids.len(), self.config.vocab_size];
+        let mut logits = Tensor::empty(hidden.device(), &shape, DType::F32)?;
+        linear_forward(
+            &hidden,
+            self.head().weight(),
+            Default::default(),
+            &mut logits,
+        )?;
+        Ok(logits)
+    }
+
+    /// The cross-entropy of the scored rows, without dropout.
+    ///
+    /// # Errors
+    /// As `logits`.
+    pub fn loss(&self, batch: &Batch) -> Result<HeadLoss> {
+        let hidden = self.hidden(&batch.input_ids, &batch.segments)?;
+        let scored = scored(batch);
+        Ok(head_cross_entropy_forward(
+            &hidden,
+            self.head().weight(),
+            scored,
+        )?)
+    }
+
+    /// The cross-entropy of the scored rows; the gradients of `share` times their
+    /// sum are added to those of all parameters. `share` is one over the scored
+    /// rows of the whole optimizer step, `step` its number.
+    ///
+    /// # Errors
+    /// As `logits`.
+    pub fn loss_and_backward(
+        &mut self,
+        batch: &Batch,
+        share: f32,
+        step: u32,
+        activations: Activations,
+    ) -> Result<HeadLoss> {
+        let pass = self.pass(&batch.segments, Some((step, &batch.row_keys)))?;
+        let mut kept = Vec::with_capacity(self.blocks.len());
+        let mut x = self.embed(&batch.input_ids)?;
+        for block in &self.blocks {
+            let (y, saved) = block.forward(&x, &pass)?;
+            let saved = (activations == Activations::Keep).then_some(saved);
+            kept.push(Kept { x, saved });
+            x = y;
+        }
+        let last = self.norm.forward(&x, self.dtype)?;
+        let (loss, d_last) = self.head_backward(&last, batch, share)?;
+        let mut d_x = Tensor::zeros(x.device(), x.shape(), DType::F32)?;
+        self.norm.backward(&d_last, &x, &last.rstd, &mut d_x)?;
+        drop((x, last, d_last));
+        for block in self.blocks.iter_mut().rev() {
+            let Some(Kept { x, saved }) = kept.pop() else {
+                break;
+            };
+            let saved = match saved {
+                Some(saved) => saved,
+                None => block.forward(&x, &pass)?.1,
+            };
+            block.backward(&x, saved, &pass, &mut d_x)?;
+        }
+        if let Matrix::Trained(Parameter { grad, .. }) = &mut self.embed_tokens {
+            embedding_backward(&d_x, &batch.input_ids, grad)?;
+        }
+        Ok(loss)
+    }
+
+    /// Loss, and the gradient of the rows behind the last norm, f32.
+    fn head_backward(
+        &mut self,
+        last: &RmsNormOutput,
+        batch: &Batch,
+        share: f32,
+    ) -> Result<(HeadLoss, Tensor)> {
+        let mut d_last = Tensor::zeros(last.y.device(), last.y.shape(), DType::F32)?;
+        let head = self.lm_head.as_mut().unwrap_or(&mut self.embed_tokens);
+        let scored = scored(batch);
+        let loss = match head {
+            Matrix::Frozen(weight) => {
+                let wanted = HeadGradients {
+                    d_hidden: Some(&mut d_last),
+                    d_weight: None,
+                };
+                head_cross_entropy_backward(&last.y, &*weight, scored, share, wanted)?
+            }
+            Matrix::Trained(parameter) => {
+                let (weight, grad) = parameter.for_products_and_grad();
+                let wanted = HeadGradients {
+                    d_hidden: Some(&mut d_last),
+                    d_weight: Some(grad),
+                };
+                head_cross_entropy_backward(&last.y, weight, scored, share, wanted)?
+            }
+        };
+        Ok((loss, d_last))
+    }
+
+    /// All that is trained, in the order of the layers.
+    pub fn parameters(&mut self) -> Vec<&mut Parameter> {
+        let mut parameters: Vec<&mut Parameter> = Vec::new();
+        parameters.extend(self.embed_tokens.parameter());
+        parameters.extend(self.blocks.iter_mut().flat_map(Block::parameters));
+        parameters.extend(self.norm.weight.parameter());
+        parameters.extend(self.lm_head.as_mut().and_then(Matrix::parameter));
+        parameters
+    }
+}
+
+fn scored(batch: &Batch) -> Scored<'_> {
+    Scored {
+        rows: &batch.rows,
+        targets: &batch.targets,
+        chunk_rows: CHUNK_ROWS,
+    }
+}

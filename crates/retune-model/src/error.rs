@@ -1,0 +1,39 @@
+//! What can be wrong with a model's folder.
+
+use std::path::PathBuf;
+
+/// The result of reading or running a model.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Something that keeps a model from being used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file is missing, or not what it should be.
+    #[error("{} {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, in words.
+        problem: String,
+    },
+    /// A configuration asks for something that is not there.
+    #[error("{}: {problem}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The field, what was expected and what was found, in words.
+        problem: String,
+    },
+    /// Tensors of a file are not those that a configuration wants.
+    #[error("{}: the tensors do not fit the configuration\n  {}", path.display(), problems.join("\n  "))]
+    Tensors {
+        /// The file or folder.
+        path: PathBuf,
+        /// All that is missing, surplus or misshapen.
+        problems: Vec<String>,
+    },
+    /// The compute core refused.
+    #[error(transparent)]
+    Compute(#[from] retune_compute::Error),
+}

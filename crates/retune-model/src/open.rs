@@ -1,0 +1,276 @@
+//! A model from its folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use retune_compute::ops::{AttentionConfig, FrozenWeight, Packing};
+use retune_compute::{DType, Device, RandomKey, Tensor, random_uniform};
+
+use crate::config::ModelConfig;
+use crate::decoder::Decoder;
+use crate::error::Result;
+use crate::layers::{Attention, Block, Linear, Lora, Matrix, Mlp, RmsNorm};
+use crate::lora_config::LoraConfig;
+use crate::parameter::{Parameter, Vector};
+use crate::weights::Weights;
+
+/// What of a model is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tuning {
+    /// Nothing.
+    Frozen,
+    /// Low-rank terms beside frozen weights.
+    Lora(LoraConfig),
+    /// Everything.
+    Full,
+}
+
+/// How a model is opened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenOptions {
+    /// The type of products' factors.
+    pub dtype: DType,
+    /// How frozen weights are kept.
+    pub packing: Packing,
+    /// What is trained.
+    pub tuning: Tuning,
+    /// What LoRA's initial values and dropout are drawn from.
+    pub seed: u64,
+}
+
+/// What random numbers are for: LoRA's initial values, and its dropout.
+const INIT: u64 = 1 << 32;
+const DROPOUT: u64 = 2 << 32;
+
+impl Decoder {
+    /// Opens a Hugging Face folder: `config.json` and safetensors.
+    ///
+    /// # Errors
+    /// `File`, `Config`; `Tensors` with all that is missing, surplus or
+    /// misshapen; `Compute` if memory runs out.
+    pub fn open(folder: &Path, device: &Device, options: &OpenOptions) -> Result<Self> {
+        let config = ModelConfig::open(folder)?;
+        let weights = Weights::open(folder)?;
+        weights.check(&shapes(&config), |name| ignored(&config, name))?;
+        Builder {
+            config: &config,
+            weights: &weights,
+            device,
+            options,
+            linears: 0,
+        }
+        .decoder()
+    }
+
+    /// Puts the values of PEFT's `adapter_model.safetensors` in the place of
+    /// LoRA's.
+    ///
+    /// # Errors
+    /// `File`; `Tensors` with all that does not fit.
+    pub fn load_adapter(&mut self, file: &Path) -> Result<()> {
+        let weights = Weights::open_file(file)?;
+        let dtype = self.dtype;
+        let mut parameters = self.parameters();
+        parameters.retain(|parameter| parameter.name.contains(".lora_"));
+        let wanted: BTreeMap<String, Vec<usize>> = parameters
+            .iter()
+            .map(|parameter| (parameter.name.clone(), parameter.value.shape().to_vec()))
+            .collect();
+        weights.check(&wanted, |_| false)?;
+        for parameter in parameters {
+            let device = parameter.value.device().clone();
+            let value = weights.tensor(&device, &parameter.name, DType::F32)?;
+            *parameter = Parameter::new(parameter.name.clone(), value, dtype)?;
+        }
+        Ok(())
+    }
+}
+
+/// A head that stands in the file though it is the embedding, and buffers that
+/// older files hold.
+fn ignored(config: &ModelConfig, name: &str) -> bool {
+    (config.tie_word_embeddings && name == "lm_head.weight")
+        || name.ends_with("rotary_emb.inv_freq")
+}
+
+/// The tensors that a configuration asks for.
+fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = BTreeMap::new();
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let q = config.num_attention_heads * config.head_dim;
+    let kv = config.num_key_value_heads * config.head_dim;
+    let mut add = |name: String, shape: &[usize]| {
+        shapes.insert(name, shape.to_vec());
+    };
+    add(
+        "model.embed_tokens.weight".into(),
+        &[config.vocab_size, hidden],
+    );
+    add("model.norm.weight".into(), &[hidden]);
+    if !config.tie_word_embeddings {
+        add("lm_head.weight".into(), &[config.vocab_size, hidden]);
+    }
+    for layer in 0..config.num_hidden_layers {
+        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        add(name("input_layernorm.weight"), &[hidden]);
+        add(name("post_attention_layernorm.weight"), &[hidden]);
+        let linears = [
+            ("self_attn.q_proj", q, hidden, config.qkv_bias),
+            ("self_attn.k_proj", kv, hidden, config.qkv_bias),
+            ("self_attn.v_proj", kv, hidden, config.qkv_bias),
+            ("self_attn.o_proj", hidden, q, config.o_bias),
+            ("mlp.gate_proj", inner, hidden, config.mlp_bias),
+            ("mlp.up_proj", inner, hidden, config.mlp_bias),
+            ("mlp.down_proj", hidden, inner, config.mlp_bias),
+        ];
+        for (part, out, input, bias) in linears {
+            add(name(&format!("{part}.weight")), &[out, input]);
+            if bias {
+                add(name(&format!("{part}.bias")), &[out]);
+            }
+        }
+        if config.qk_norm {
+            add(name("self_attn.q_norm.weight"), &[config.head_dim]);
+            add(name("self_attn.k_norm.weight"), &[config.head_dim]);
+        }
+    }
+    shapes
+}
+
+struct Builder<'a> {
+    config: &'a ModelConfig,
+    weights: &'a Weights,
+    device: &'a Device,
+    options: &'a OpenOptions,
+    /// Linear layers so far: each has random numbers of its own.
+    linears: u64,
+}
+
+impl Builder<'_> {
+    fn decoder(mut self) -> Result<Decoder> {
+        let embed_tokens = self.matrix("model.embed_tokens.weight")?;
+        let layers = 0..self.config.num_hidden_layers;
+        let blocks: Result<Vec<Block>> = layers.map(|layer| self.block(layer)).collect();
+        let lm_head = match self.config.tie_word_embeddings {
+            true => None,
+            false => Some(self.matrix("lm_head.weight")?),
+        };
+        Ok(Decoder {
+            blocks: blocks?,
+            norm: self.norm("model.norm.weight")?,
+            config: self.config.clone(),
+            dtype: self.options.dtype,
+            embed_tokens,
+            lm_head,
+        })
+    }
+
+    fn block(&mut self, layer: usize) -> Result<Block> {
+        let config = self.config;
+        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let window = config.sliding_window.get(layer).copied().flatten();
+        let qk_norm = match config.qk_norm {
+            true => Some([
+                self.norm(&name("self_attn.q_norm.weight"))?,
+                self.norm(&name("self_attn.k_norm.weight"))?,
+            ]),
+            false => None,
+        };
+        Ok(Block {
+            input_layernorm: self.norm(&name("input_layernorm.weight"))?,
+            self_attn: Attention {
+                q_proj: self.linear(&name("self_attn.q_proj"), config.qkv_bias)?,
+                k_proj: self.linear(&name("self_attn.k_proj"), config.qkv_bias)?,
+                v_proj: self.linear(&name("self_attn.v_proj"), config.qkv_bias)?,
+                o_proj: self.linear(&name("self_attn.o_proj"), config.o_bias)?,
+                qk_norm,
+                heads: config.num_attention_heads,
+                kv_heads: config.num_key_value_heads,
+                head_dim: config.head_dim,
+                config: AttentionConfig::causal(config.head_dim).with_sliding_window(window),
+            },
+            post_attention_layernorm: self.norm(&name("post_attention_layernorm.weight"))?,
+            mlp: Mlp {
+                gate_proj: self.linear(&name("mlp.gate_proj"), config.mlp_bias)?,
+                up_proj: self.linear(&name("mlp.up_proj"), config.mlp_bias)?,
+                down_proj: self.linear(&name("mlp.down_proj"), config.mlp_bias)?,
+                intermediate_size: config.intermediate_size,
+            },
+        })
+    }
+
+    fn trains(&self) -> bool {
+        self.options.tuning == Tuning::Full
+    }
+
+    fn matrix(&self, name: &str) -> Result<Matrix> {
+        let dtype = self.options.dtype;
+        if self.trains() {
+            let value = self.weights.tensor(self.device, name, DType::F32)?;
+            return Ok(Matrix::Trained(Parameter::new(
+                name.to_owned(),
+                value,
+                dtype,
+            )?));
+        }
+        let value = self.weights.tensor(self.device, name, dtype)?;
+        Ok(Matrix::Frozen(FrozenWeight::new(
+            &value,
+            self.options.packing,
+        )?))
+    }
+
+    fn vector(&self, name: &str) -> Result<Vector> {
+        let value = self.weights.tensor(self.device, name, DType::F32)?;
+        Ok(match self.trains() {
+            // Norms and biases are used in f32.
+            true => Vector::Trained(Parameter::new(name.to_owned(), value, DType::F32)?),
+            false => Vector::Frozen(value),
+        })
+    }
+
+    fn norm(&self, name: &str) -> Result<RmsNorm> {
+        Ok(RmsNorm {
+            weight: self.vector(name)?,
+            eps: self.config.rms_norm_eps,
+        })
+    }
+
+    fn linear(&mut self, name: &str, bias: bool) -> Result<Linear> {
+        let weight = self.matrix(&format!("{name}.weight"))?;
+        let bias = match bias {
+            true => Some(self.vector(&format!("{name}.bias"))?),
+            false => None,
+        };
+        self.linears += 1;
+        let lora = match &self.options.tuning {
+            Tuning::Lora(config) if config.target_modules.contains(name) => {
+                Some(self.lora(name, config)?)
+            }
+            _ => None,
+        };
+        Ok(Linear { weight, bias, lora })
+    }
+
+    /// A as PEFT draws it (Kaiming's uniform for `a = √5`, a bound of one over
+    /// the root of the inputs), B zero.
+    fn lora(&self, name: &str, config: &LoraConfig) -> Result<Lora> {
+        let (dtype, seed) = (self.options.dtype, self.options.seed);
+        let shape = self.weights.shape(&format!("{name}.weight"));
+        let &[out, input] = shape.unwrap_or_default() else {
+            unreachable!("shapes were checked");
+        };
+        let bound = 1.0 / (input as f32).sqrt();
+        let key = RandomKey::new(seed, INIT + self.linears);
+        let a = random_uniform::<f32>(self.device, &[config.r, input], key, -bound, bound)?;
+        let b = Tensor::zeros(self.device, &[out, config.r], DType::F32)?;
+        let name = |part: &str| format!("base_model.model.{name}.{part}.weight");
+        Ok(Lora {
+            a: Parameter::new(name("lora_A"), a, dtype)?,
+            b: Parameter::new(name("lora_B"), b, dtype)?,
+            scale: config.scale(),
+            dropout: config.lora_dropout,
+            key: RandomKey::new(seed, DROPOUT + self.linears),
+        })
+    }
+}

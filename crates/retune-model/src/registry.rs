@@ -1,0 +1,72 @@
+//! The architectures, under the names of `model_type`: what each has that the
+//! common decoder may have or not.
+
+use crate::config::RawConfig;
+
+/// What an architecture makes of a configuration.
+pub(crate) struct Architecture {
+    name: &'static str,
+    pub(crate) qkv_bias: fn(&RawConfig) -> bool,
+    pub(crate) o_bias: fn(&RawConfig) -> bool,
+    pub(crate) qk_norm: bool,
+    pub(crate) sliding_window: fn(&RawConfig, usize) -> Vec<Option<usize>>,
+}
+
+const ARCHITECTURES: [Architecture; 4] = [
+    Architecture {
+        name: "qwen2",
+        qkv_bias: |_| true,
+        o_bias: |_| false,
+        qk_norm: false,
+        sliding_window: qwen_window,
+    },
+    Architecture {
+        name: "qwen3",
+        qkv_bias: |config| config.attention_bias.unwrap_or(false),
+        o_bias: |config| config.attention_bias.unwrap_or(false),
+        qk_norm: true,
+        sliding_window: qwen_window,
+    },
+    Architecture {
+        name: "llama",
+        qkv_bias: |config| config.attention_bias.unwrap_or(false),
+        o_bias: |config| config.attention_bias.unwrap_or(false),
+        qk_norm: false,
+        sliding_window: |_, layers| vec![None; layers],
+    },
+    Architecture {
+        name: "mistral",
+        qkv_bias: |_| false,
+        o_bias: |_| false,
+        qk_norm: false,
+        sliding_window: |config, layers| vec![config.sliding_window; layers],
+    },
+];
+
+/// The architecture `model_type`, or what there is.
+pub(crate) fn architecture(model_type: &str) -> Result<&'static Architecture, String> {
+    let found = ARCHITECTURES.iter().find(|known| known.name == model_type);
+    found.ok_or_else(|| {
+        let known: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
+        format!(
+            "model_type {model_type} is not known; there are {}",
+            known.join(", ")
+        )
+    })
+}
+
+/// Qwen's window is off unless asked for, and then off in the first layers.
+fn qwen_window(config: &RawConfig, layers: usize) -> Vec<Option<usize>> {
+    let on = config.use_sliding_window.unwrap_or(false);
+    let window = config.sliding_window.filter(|_| on);
+    let full = config.max_window_layers.unwrap_or(0);
+    let slides = |layer: usize| match &config.layer_types {
+        Some(types) => types
+            .get(layer)
+            .is_some_and(|kind| kind == "sliding_attention"),
+        None => layer >= full,
+    };
+    (0..layers)
+        .map(|layer| window.filter(|_| slides(layer)))
+        .collect()
+}

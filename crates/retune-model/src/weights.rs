@@ -1,0 +1,245 @@
+//! Tensors of safetensors files, whole or in shards.
+//!
+//! Files are read tensor by tensor at their positions and not mapped, so that
+//! no more than one tensor is in memory twice.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use retune_compute::{DType, Device, Tensor, bf16};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use serde_json::Value as Json;
+
+use crate::error::{Error, Result};
+
+/// A header beyond this is no header.
+const MAX_HEADER_BYTES: u64 = 100 << 20;
+
+/// Where a tensor lies.
+#[derive(Debug, Clone)]
+struct Entry {
+    file: PathBuf,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    offset: u64,
+    bytes: usize,
+}
+
+/// The tensors of a model's folder or an adapter's file, by name.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    path: PathBuf,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Weights {
+    /// Opens `model.safetensors`, or the shards that
+    /// `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// `File` if a file is missing, truncated or no safetensors file.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let single = folder.join("model.safetensors");
+        let index = folder.join("model.safetensors.index.json");
+        if single.exists() || !index.exists() {
+            return Self::open_file(&single);
+        }
+        let text = std::fs::read_to_string(&index)
+            .map_err(|error| file_error(&index, format!("cannot be read: {error}")))?;
+        let parsed: Json = serde_json::from_str(&text)
+            .map_err(|error| file_error(&index, format!("is no JSON: {error}")))?;
+        let map = parsed.get("weight_map").and_then(Json::as_object);
+        let map = map.ok_or_else(|| file_error(&index, "has no object `weight_map`"))?;
+        let mut shards: Vec<&str> = map.values().filter_map(Json::as_str).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let mut entries = BTreeMap::new();
+        for shard in shards {
+            // A name that leads out of the folder is not a shard's.
+            if shard.contains(['/', '\\']) {
+                return Err(file_error(
+                    &index,
+                    format!("names a shard {shard:?}, which is no file name"),
+                ));
+            }
+            read_entries(&folder.join(shard), &mut entries)?;
+        }
+        Ok(Self {
+            path: folder.to_path_buf(),
+            entries,
+        })
+    }
+
+    /// Opens one safetensors file.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_file(path: &Path) -> Result<Self> {
+        let mut entries = BTreeMap::new();
+        read_entries(path, &mut entries)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            entries,
+        })
+    }
+
+    /// The file or folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The tensors' names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// Holds the tensors against `wanted`, names and shapes; `ignored` tells
+    /// names that may be there or not.
+    ///
+    /// # Errors
+    /// `Tensors` with all that is missing, surplus or misshapen.
+    pub fn check(
+        &self,
+        wanted: &BTreeMap<String, Vec<usize>>,
+        ignored: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let mut problems = Vec::new();
+        for (name, shape) in wanted {
+            match self.shape(name) {
+                None => problems.push(format!("{name} {shape:?} is missing")),
+                Some(found) if found != shape => {
+                    problems.push(format!("{name}: expected {shape:?}, found {found:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        let surplus = self
+            .names()
+            .filter(|name| !wanted.contains_key(*name) && !ignored(name));
+        problems.extend(surplus.map(|name| format!("{name} has no place")));
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Tensors {
+            path: self.path.clone(),
+            problems,
+        })
+    }
+
+    /// A tensor as `dtype`, whatever it is in the file: bf16, f16 or f32.
+    ///
+    /// # Errors
+    /// `Tensors` if it is not there or has another type; `File`; `OutOfMemory`.
+    pub fn tensor(&self, device: &Device, name: &str, dtype: DType) -> Result<Tensor> {
+        let problem = |problem: String| Error::Tensors {
+            path: self.path.clone(),
+            problems: vec![problem],
+        };
+        let entry = self
+            .entries
+            .get(name)
+            .ok_or_else(|| problem(format!("{name} is missing")))?;
+        let bytes = read_at(&entry.file, entry.offset, entry.bytes)?;
+        let shape = &entry.shape;
+        let tensor = match (entry.dtype, dtype) {
+            (Dtype::BF16, DType::BF16) => {
+                let values: Vec<bf16> = bytes.chunks_exact(2).map(bf16_of).collect();
+                Tensor::from_slice(device, shape, &values)?
+            }
+            (found, DType::F32) => {
+                Tensor::from_slice(device, shape, &values(found, &bytes).map_err(problem)?)?
+            }
+            (found, DType::BF16) => {
+                let values = values(found, &bytes).map_err(problem)?;
+                let values: Vec<bf16> = values.into_iter().map(bf16::from_f32).collect();
+                Tensor::from_slice(device, shape, &values)?
+            }
+        };
+        Ok(tensor)
+    }
+}
+
+fn values(dtype: Dtype, bytes: &[u8]) -> std::result::Result<Vec<f32>, String> {
+    let f32_of = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    match dtype {
+        Dtype::F32 => Ok(bytes.chunks_exact(4).map(f32_of).collect()),
+        Dtype::BF16 => Ok(bytes.chunks_exact(2).map(|b| bf16_of(b).to_f32()).collect()),
+        Dtype::F16 => Ok(bytes
+            .chunks_exact(2)
+            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+            .collect()),
+        other => Err(format!(
+            "expected tensors of bf16, f16 or f32, found {other:?}"
+        )),
+    }
+}
+
+fn bf16_of(bytes: &[u8]) -> bf16 {
+    bf16::from_le_bytes([bytes[0], bytes[1]])
+}
+
+fn read_entries(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<()> {
+    let unreadable = |error: std::io::Error| file_error(path, format!("cannot be read: {error}"));
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    let broken = |problem: String| file_error(path, format!("is no safetensors file: {problem}"));
+    if length < 8 {
+        return Err(broken("it is shorter than a header".into()));
+    }
+    let size = read_at(path, 0, 8)?;
+    let size = u64::from_le_bytes(size.try_into().unwrap_or_default());
+    if size > MAX_HEADER_BYTES || size > length - 8 {
+        return Err(broken(format!("its header is said to have {size} bytes")));
+    }
+    let header = read_at(path, 8, size as usize)?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).map_err(|error| broken(error.to_string()))?;
+    let data = 8 + size;
+    let expected = data + metadata.data_len() as u64;
+    if expected != length {
+        let problem =
+            format!("has {length} bytes, but its header asks for {expected}: it may be cut off");
+        return Err(file_error(path, problem));
+    }
+    for (name, info) in metadata.tensors() {
+        let (start, end) = info.data_offsets;
+        let entry = Entry {
+            file: path.to_path_buf(),
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+            offset: data + start as u64,
+            bytes: end - start,
+        };
+        if entries.insert(name.clone(), entry).is_some() {
+            return Err(file_error(
+                path,
+                format!("holds {name}, which another shard has too"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read_at(path: &Path, offset: u64, count: usize) -> Result<Vec<u8>> {
+    let unreadable = |error: std::io::Error| file_error(path, format!("cannot be read: {error}"));
+    let mut file = File::open(path).map_err(unreadable)?;
+    file.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
+    let mut bytes = vec![0; count];
+    file.read_exact(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn file_error(path: &Path, problem: impl Into<String>) -> Error {
+    Error::File {
+        path: path.to_path_buf(),
+        problem: problem.into(),
+    }
+}

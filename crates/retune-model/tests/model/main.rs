@@ -1,0 +1,5 @@
+//! Models at their public edge.
+
+#![forbid(unsafe_code)]
+
+mod goldens;

@@ -58,10 +58,7 @@ fn table() -> Vec<(String, Vec<String>)> {
         let uses = match uses {
             "none of ours" => Vec::new(),
             "all" => table.iter().map(|(name, _)| name.clone()).collect(),
-            list => list
-                .split(", ")
-                .map(|short| format!("retune-{short}"))
-                .collect(),
+            list => list.split(", ").map(str::to_owned).collect(),
         };
         table.push((name.to_owned(), uses));
     }

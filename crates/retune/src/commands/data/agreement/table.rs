@@ -3,7 +3,7 @@
 use std::io::{Result, Write};
 
 /// Wider cells are cut.
-const WIDEST: usize = 40;
+const WIDEST: usize = 60;
 
 /// Where a column's cells stand.
 #[derive(Clone, Copy, PartialEq)]

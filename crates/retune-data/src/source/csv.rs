@@ -1,5 +1,6 @@
 //! CSV and TSV.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use serde_json::{Map, Value as Json};
 use super::lines::{self, Text};
 use super::{Format, MAX_ROW_BYTES, Place, ReadOptions, Row, file_error};
 use crate::error::{Result, RowError};
+
+/// More columns are no table of texts, but a file of another kind.
+const MAX_COLUMNS: usize = 10_000;
 
 /// Rows of a CSV or TSV file. The first line names the columns, unless the
 /// caller does.
@@ -26,7 +30,7 @@ impl CsvRows {
         let path = Arc::clone(text.path());
         let delimiter = match format {
             Format::Tsv => b'\t',
-            _ => delimiter(text.chunk()?),
+            _ => delimiter(text.chunk()?, options.columns.len()),
         };
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
@@ -36,7 +40,12 @@ impl CsvRows {
             // real files hold lone ones.
             .quoting(format != Format::Tsv)
             .buffer_capacity(64 << 10)
-            .from_reader(Guarded { text, left: 0 });
+            .from_reader(Guarded {
+                quotes: (format != Format::Tsv).then(Quotes::default),
+                text,
+                delimiter,
+                left: 0,
+            });
         let mut rows = Self {
             path,
             reader,
@@ -55,10 +64,18 @@ impl CsvRows {
             return Err(file_error(&self.path, "is empty"));
         };
         let place = self.place(&record);
+        if record.len() > MAX_COLUMNS {
+            let problem = format!(
+                "has {} columns in its first line, more than {MAX_COLUMNS}",
+                record.len()
+            );
+            return Err(file_error(&self.path, problem));
+        }
         let mut columns: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
         for cell in &record {
             let name = lines::valid_text(cell, &place)?.trim().to_owned();
-            if columns.contains(&name) {
+            if !seen.insert(name.clone()) {
                 let problem = format!("names the column {name:?} twice in its first line");
                 return Err(file_error(&self.path, problem));
             }
@@ -134,8 +151,10 @@ impl Iterator for CsvRows {
     }
 }
 
-/// The separator that stands most often in the first line, quotes apart.
-fn delimiter(start: &[u8]) -> u8 {
+/// The separator of which the first line, quotes apart, has one less than there
+/// are columns; where their number is not known, the one that stands there most
+/// often.
+fn delimiter(start: &[u8], columns: usize) -> u8 {
     let mut counts = [(b',', 0), (b';', 0), (b'\t', 0)];
     let mut quoted = false;
     for byte in start {
@@ -151,7 +170,8 @@ fn delimiter(start: &[u8]) -> u8 {
         }
     }
     let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
-    let found = counts.iter().find(|(_, count)| *count == most);
+    let fitting = counts.iter().find(|(_, count)| *count + 1 == columns);
+    let found = fitting.or_else(|| counts.iter().find(|(_, count)| *count == most));
     found.map_or(b',', |(separator, _)| *separator)
 }
 
@@ -159,6 +179,9 @@ fn delimiter(start: &[u8]) -> u8 {
 /// rest of the file into memory.
 struct Guarded {
     text: Text,
+    /// None where quotes have no meaning.
+    quotes: Option<Quotes>,
+    delimiter: u8,
     left: usize,
 }
 
@@ -171,8 +194,59 @@ impl Read for Guarded {
             );
             return Err(io::Error::other(problem));
         }
+        let line = self.text.line();
         let count = self.text.read(out)?;
-        self.left = self.left.saturating_sub(count);
+        let read = &out[..count];
+        if let Some(quotes) = &mut self.quotes {
+            if count == 0 && quotes.state == QuoteState::Quoted {
+                let opened = quotes.opened;
+                let problem = format!("the quote that is opened on line {opened} is never closed");
+                return Err(io::Error::other(problem));
+            }
+            quotes.advance(read, self.delimiter, line);
+        }
+        // Each cell takes a number beside its bytes.
+        let cells = read.iter().filter(|byte| **byte == self.delimiter).count();
+        self.left = self.left.saturating_sub(count + cells * size_of::<usize>());
         Ok(count)
+    }
+}
+
+/// Follows the quotes, because at the end of a file the `csv` crate takes one
+/// that is open for closed, and the rows behind it for a cell.
+#[derive(Default)]
+struct Quotes {
+    state: QuoteState,
+    /// The line of the last opening quote.
+    opened: u64,
+}
+
+#[derive(Default, Clone, Copy, PartialEq)]
+enum QuoteState {
+    #[default]
+    CellStart,
+    Unquoted,
+    Quoted,
+    /// Behind a quote in a quoted cell: its end, or the first half of a quote
+    /// that is part of the text.
+    Closing,
+}
+
+impl Quotes {
+    fn advance(&mut self, bytes: &[u8], delimiter: u8, mut line: u64) {
+        for byte in bytes {
+            let ends = matches!(byte, b'\r' | b'\n') || *byte == delimiter;
+            self.state = match (self.state, byte) {
+                (QuoteState::CellStart, b'"') => {
+                    self.opened = line;
+                    QuoteState::Quoted
+                }
+                (QuoteState::Quoted, b'"') => QuoteState::Closing,
+                (QuoteState::Closing, b'"') | (QuoteState::Quoted, _) => QuoteState::Quoted,
+                _ if ends => QuoteState::CellStart,
+                _ => QuoteState::Unquoted,
+            };
+            line += u64::from(*byte == b'\n');
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! CSV and TSV.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,9 +41,16 @@ impl CsvRows {
             .quoting(format != Format::Tsv)
             .buffer_capacity(64 << 10)
             .from_reader(Guarded {
-                quotes: (format != Format::Tsv).then(Quotes::default),
+                track: Track {
+                    delimiter,
+                    quoting: format != Format::Tsv,
+                    state: State::RecordStart,
+                    offset: 0,
+                    line: text.line(),
+                    opened: 0,
+                    starts: VecDeque::new(),
+                },
                 text,
-                delimiter,
                 left: 0,
             });
         let mut rows = Self {
@@ -60,10 +67,9 @@ impl CsvRows {
     }
 
     fn header(&mut self) -> Result<Vec<String>> {
-        let Some(record) = self.record()? else {
+        let Some((place, record)) = self.record()? else {
             return Err(file_error(&self.path, "is empty"));
         };
-        let place = self.place(&record);
         if record.len() > MAX_COLUMNS {
             let problem = format!(
                 "has {} columns in its first line, more than {MAX_COLUMNS}",
@@ -84,11 +90,19 @@ impl CsvRows {
         Ok(columns)
     }
 
-    fn record(&mut self) -> Result<Option<ByteRecord>> {
+    fn record(&mut self) -> Result<Option<(Place, ByteRecord)>> {
         self.reader.get_mut().left = MAX_ROW_BYTES;
         let mut record = ByteRecord::new();
         match self.reader.read_byte_record(&mut record) {
-            Ok(true) => Ok(Some(record)),
+            Ok(true) => {
+                let end = self.reader.position().byte();
+                let place = Place {
+                    file: Arc::clone(&self.path),
+                    row: self.row,
+                    line: Some(self.reader.get_mut().track.line_of_record(end)),
+                };
+                Ok(Some((place, record)))
+            }
             Ok(false) => Ok(None),
             Err(error) => Err(file_error(
                 &self.path,
@@ -97,16 +111,7 @@ impl CsvRows {
         }
     }
 
-    fn place(&self, record: &ByteRecord) -> Place {
-        Place {
-            file: Arc::clone(&self.path),
-            row: self.row,
-            line: record.position().map(csv::Position::line),
-        }
-    }
-
-    fn fields(&self, record: &ByteRecord) -> Result<Row> {
-        let place = self.place(record);
+    fn fields(&self, place: Place, record: &ByteRecord) -> Result<Row> {
         if record.len() != self.columns.len() {
             let problem = format!(
                 "has {} cells, but there are {} columns ({})",
@@ -135,9 +140,10 @@ impl Iterator for CsvRows {
             return None;
         }
         match self.record() {
-            Ok(Some(record)) => {
+            Ok(Some((mut place, record))) => {
                 self.row += 1;
-                Some(self.fields(&record))
+                place.row = self.row;
+                Some(self.fields(place, &record))
             }
             Ok(None) => {
                 self.done = true;
@@ -179,9 +185,7 @@ fn delimiter(start: &[u8], columns: usize) -> u8 {
 /// rest of the file into memory.
 struct Guarded {
     text: Text,
-    /// None where quotes have no meaning.
-    quotes: Option<Quotes>,
-    delimiter: u8,
+    track: Track,
     left: usize,
 }
 
@@ -194,36 +198,39 @@ impl Read for Guarded {
             );
             return Err(io::Error::other(problem));
         }
-        let line = self.text.line();
         let count = self.text.read(out)?;
-        let read = &out[..count];
-        if let Some(quotes) = &mut self.quotes {
-            if count == 0 && quotes.state == QuoteState::Quoted {
-                let opened = quotes.opened;
-                let problem = format!("the quote that is opened on line {opened} is never closed");
-                return Err(io::Error::other(problem));
-            }
-            quotes.advance(read, self.delimiter, line);
+        if count == 0 && self.track.state == State::Quoted {
+            let opened = self.track.opened;
+            let problem = format!("the quote that is opened on line {opened} is never closed");
+            return Err(io::Error::other(problem));
         }
+        let cells = self.track.advance(&out[..count]);
         // Each cell takes a number beside its bytes.
-        let cells = read.iter().filter(|byte| **byte == self.delimiter).count();
-        self.left = self.left.saturating_sub(count + cells * size_of::<usize>());
+        let taken = count + cells * size_of::<usize>();
+        self.left = self.left.saturating_sub(taken);
         Ok(count)
     }
 }
 
-/// Follows the quotes, because at the end of a file the `csv` crate takes one
-/// that is open for closed, and the rows behind it for a cell.
-#[derive(Default)]
-struct Quotes {
-    state: QuoteState,
+/// Follows records and quotes, of which the `csv` crate keeps two things to
+/// itself. It counts the empty lines before a record as part of it, and at the
+/// end of a file it takes an open quote for closed, and the rows behind it for a
+/// cell.
+struct Track {
+    delimiter: u8,
+    quoting: bool,
+    state: State,
+    offset: u64,
+    line: u64,
     /// The line of the last opening quote.
     opened: u64,
+    /// Offset and line of records that were not asked for yet.
+    starts: VecDeque<(u64, u64)>,
 }
 
-#[derive(Default, Clone, Copy, PartialEq)]
-enum QuoteState {
-    #[default]
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    RecordStart,
     CellStart,
     Unquoted,
     Quoted,
@@ -232,21 +239,41 @@ enum QuoteState {
     Closing,
 }
 
-impl Quotes {
-    fn advance(&mut self, bytes: &[u8], delimiter: u8, mut line: u64) {
+impl Track {
+    /// How many cells end in `bytes`, the last ones of their records apart.
+    fn advance(&mut self, bytes: &[u8]) -> usize {
+        let mut cells = 0;
         for byte in bytes {
-            let ends = matches!(byte, b'\r' | b'\n') || *byte == delimiter;
+            let ends_line = matches!(byte, b'\r' | b'\n');
+            if self.state == State::RecordStart && !ends_line {
+                self.starts.push_back((self.offset, self.line));
+            }
             self.state = match (self.state, byte) {
-                (QuoteState::CellStart, b'"') => {
-                    self.opened = line;
-                    QuoteState::Quoted
+                (State::RecordStart | State::CellStart, b'"') if self.quoting => {
+                    self.opened = self.line;
+                    State::Quoted
                 }
-                (QuoteState::Quoted, b'"') => QuoteState::Closing,
-                (QuoteState::Closing, b'"') | (QuoteState::Quoted, _) => QuoteState::Quoted,
-                _ if ends => QuoteState::CellStart,
-                _ => QuoteState::Unquoted,
+                (State::Quoted, b'"') => State::Closing,
+                (State::Closing, b'"') | (State::Quoted, _) => State::Quoted,
+                _ if ends_line => State::RecordStart,
+                (_, byte) if *byte == self.delimiter => {
+                    cells += 1;
+                    State::CellStart
+                }
+                _ => State::Unquoted,
             };
-            line += u64::from(*byte == b'\n');
+            self.offset += 1;
+            self.line += u64::from(*byte == b'\n');
         }
+        cells
+    }
+
+    /// The line of the record that ends before `offset`.
+    fn line_of_record(&mut self, offset: u64) -> u64 {
+        let mut line = self.line;
+        while let Some((_, start)) = self.starts.pop_front_if(|(start, _)| *start < offset) {
+            line = start;
+        }
+        line
     }
 }

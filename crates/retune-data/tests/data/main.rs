@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+mod folder;
 mod labels;
 mod shared;
+mod source;
 mod templates;
 mod text;

@@ -4,6 +4,7 @@
 
 mod agreement;
 mod folder;
+mod hostile;
 mod labels;
 mod shared;
 mod source;

@@ -6,6 +6,7 @@ mod agreement;
 mod folder;
 mod hostile;
 mod labels;
+mod layouts;
 mod shared;
 mod source;
 mod templates;

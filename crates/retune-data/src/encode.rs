@@ -113,20 +113,27 @@ impl Encoder {
         Ok(Encoded { samples, fate })
     }
 
-    /// A text in pieces; a last one of one token has nothing to learn from.
+    /// A text in pieces. A last one of one token takes another from the piece
+    /// before it; where pieces have two tokens it is left out.
     fn pieces(&self, whole: &Labelled) -> Vec<Labelled> {
-        let pieces = whole.input_ids.chunks(self.max_length.max(2));
+        let mut rest = &whole.input_ids[..];
+        let mut pieces = Vec::new();
+        // In a piece of one token nothing would be learned.
+        while self.max_length >= 2 && rest.len() >= 2 {
+            let mut length = rest.len().min(self.max_length);
+            if rest.len() == length + 1 && length > 2 {
+                length -= 1;
+            }
+            let (ids, behind) = rest.split_at(length);
+            let mut scored = vec![true; length];
+            scored[0] = false;
+            pieces.push(Labelled {
+                input_ids: ids.to_vec(),
+                scored,
+            });
+            rest = behind;
+        }
         pieces
-            .filter(|ids| ids.len() > 1)
-            .map(|ids| {
-                let mut scored = vec![true; ids.len()];
-                scored[0] = false;
-                Labelled {
-                    input_ids: ids.to_vec(),
-                    scored,
-                }
-            })
-            .collect()
     }
 
     fn shorter_answer(&self, mut whole: Labelled) -> Option<Labelled> {

@@ -10,6 +10,7 @@
 pub mod agreement;
 mod cache;
 mod clean;
+mod contained;
 mod dataset;
 mod encode;
 mod error;

@@ -1,10 +1,12 @@
 //! A model's tokenizer and chat template, from its folder.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 
+use crate::contained::contained;
 use crate::error::{Error, Result};
 use crate::sample::Message;
 use crate::template::ChatTemplate;
@@ -12,6 +14,9 @@ use crate::template::ChatTemplate;
 /// Marks a special token inside a user's text until the template is rendered.
 /// It is no character, and stands in no text.
 const GUARD: char = '\u{fdd0}';
+
+/// The largest vocabularies take 40 MB as JSON.
+const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// The names under which `tokenizer_config.json` has a model's special tokens,
 /// and templates ask for them.
@@ -67,7 +72,8 @@ impl Tokenizer {
         let bytes = read(&path)?;
         let mut hash = Sha256::new();
         add_to_hash(&mut hash, &bytes);
-        let mut plain = tokenizers::Tokenizer::from_bytes(bytes)
+        let mut plain = contained(|| tokenizers::Tokenizer::from_bytes(bytes))
+            .unwrap_or_else(|panic| Err(panic.into()))
             .map_err(|error| wrong(&path, format!("is no tokenizer: {error}")))?;
         // Limits and padding of whoever saved it are not part of the model.
         plain.with_padding(None);
@@ -146,10 +152,15 @@ impl Tokenizer {
         let messages = messages
             .iter()
             .map(|message| self.guarded(&message.to_json()))
-            .collect();
+            .collect::<Result<_>>()?;
         let tools = match tools {
             [] => Json::Null,
-            tools => tools.iter().map(|tool| self.guarded(tool)).collect(),
+            tools => Json::Array(
+                tools
+                    .iter()
+                    .map(|tool| self.guarded(tool))
+                    .collect::<Result<_>>()?,
+            ),
         };
         variables.insert("messages".into(), Json::Array(messages));
         variables.insert("tools".into(), tools);
@@ -158,28 +169,44 @@ impl Tokenizer {
         template.render(&variables)
     }
 
-    fn guarded(&self, value: &Json) -> Json {
-        match value {
-            Json::String(text) => Json::String(self.guard(text)),
-            Json::Array(items) => items.iter().map(|item| self.guarded(item)).collect(),
+    /// The same value with guards in its texts and keys: a tool's arguments may
+    /// have any key, and templates write it.
+    fn guarded(&self, value: &Json) -> Result<Json> {
+        Ok(match value {
+            Json::String(text) => Json::String(self.guard(text)?),
+            Json::Array(items) => Json::Array(
+                items
+                    .iter()
+                    .map(|item| self.guarded(item))
+                    .collect::<Result<_>>()?,
+            ),
             Json::Object(fields) => {
                 let fields = fields.iter();
-                fields
-                    .map(|(key, value)| (key.clone(), self.guarded(value)))
-                    .collect()
+                let fields =
+                    fields.map(|(key, value)| Ok((self.guard(key)?, self.guarded(value)?)));
+                Json::Object(fields.collect::<Result<_>>()?)
             }
             other => other.clone(),
-        }
+        })
     }
 
     /// Puts [`GUARD`] behind the first character of each special token.
-    fn guard(&self, text: &str) -> String {
+    ///
+    /// # Errors
+    /// `Encoding` if a text brings its own, with which it could break the special
+    /// tokens of the template.
+    fn guard(&self, text: &str) -> Result<String> {
+        if text.contains(GUARD) {
+            return Err(Error::Encoding {
+                problem: "it holds U+FDD0, which is no character".to_owned(),
+            });
+        }
         if !self
             .special
             .iter()
             .any(|token| text.contains(token.as_str()))
         {
-            return text.to_owned();
+            return Ok(text.to_owned());
         }
         let mut guarded = String::with_capacity(text.len());
         let mut rest = text;
@@ -193,7 +220,7 @@ impl Tokenizer {
                 rest = &rest[c.len_utf8()..];
             }
         }
-        guarded
+        Ok(guarded)
     }
 
     /// The ids of a rendered text, without further special tokens.
@@ -205,27 +232,22 @@ impl Tokenizer {
                 .char_indices()
                 .next_back()
                 .map_or(0, |(at, _)| at);
-            add_ids(&self.plain, &rest[..first], &mut ids)?;
+            add_ids(&self.plain, &rest[..first], false, &mut ids)?;
             let joined: String = rest[first..].replacen(GUARD, "", 1);
             let token = self.special.iter().find(|token| joined.starts_with(*token));
             let len = token.map_or(guard - first, String::len);
-            add_ids(&self.literal, &joined[..len], &mut ids)?;
+            add_ids(&self.literal, &joined[..len], false, &mut ids)?;
             rest = &rest[first + len + GUARD.len_utf8()..];
         }
-        add_ids(&self.plain, rest, &mut ids)?;
+        add_ids(&self.plain, rest, false, &mut ids)?;
         Ok(ids)
     }
 
     /// The ids of a plain text, in which nothing is a control token, with the
     /// tokens that the model puts around a text.
     pub(crate) fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .literal
-            .encode_fast(text, true)
-            .map_err(|error| Error::Encoding {
-                problem: error.to_string(),
-            })?;
-        let mut ids = encoding.get_ids().to_vec();
+        let mut ids = Vec::new();
+        add_ids(&self.literal, text, true, &mut ids)?;
         if let Some(end) = self.eos_token_id()
             && ids.last() != Some(&end)
         {
@@ -273,14 +295,15 @@ impl Tokenizer {
     /// `Encoding` if the tokenizer cannot encode it.
     pub fn count(&self, text: &str) -> Result<usize> {
         let mut ids = Vec::new();
-        add_ids(&self.plain, text, &mut ids)?;
+        add_ids(&self.plain, text, false, &mut ids)?;
         Ok(ids.len())
     }
 
     /// The text of one token, as the vocabulary decodes it; broken characters
     /// are shown as U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
-        self.plain.decode(ids, false).unwrap_or_default()
+        let text = contained(|| self.plain.decode(ids, false).ok());
+        text.ok().flatten().unwrap_or_default()
     }
 
     /// The texts of the special tokens, the longest first.
@@ -300,9 +323,15 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-fn add_ids(tokenizer: &tokenizers::Tokenizer, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-    let encoding = tokenizer
-        .encode_fast(text, false)
+/// `whole` adds the tokens that the model puts around a text.
+fn add_ids(
+    tokenizer: &tokenizers::Tokenizer,
+    text: &str,
+    whole: bool,
+    ids: &mut Vec<u32>,
+) -> Result<()> {
+    let encoding = contained(|| tokenizer.encode_fast(text, whole))
+        .unwrap_or_else(|panic| Err(panic.into()))
         .map_err(|error| Error::Encoding {
             problem: error.to_string(),
         })?;
@@ -417,7 +446,17 @@ fn special_tokens(config: &Map<String, Json>) -> Map<String, Json> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| wrong(path, format!("cannot be read: {error}")))
+    let unreadable = |error| wrong(path, format!("cannot be read: {error}"));
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let problem = format!("is larger than {} MiB", MAX_FILE_BYTES >> 20);
+        return Err(wrong(path, problem));
+    }
+    Ok(bytes)
 }
 
 fn wrong(path: &Path, problem: String) -> Error {

@@ -57,20 +57,17 @@ fn conversation(messages: Vec<Message>) -> Content {
 
 /// Earlier turns, a pair of texts each.
 fn add_history(fields: &Fields<'_>, history: &Json, messages: &mut Vec<Message>) -> Result<()> {
+    let column = fields.column("history");
     let expected = "a list of pairs [question, answer]";
     let Json::Array(pairs) = history else {
-        return Err(fields.unexpected("history", expected, history).into());
+        return Err(fields.unexpected(column, expected, history).into());
     };
     for (index, pair) in pairs.iter().enumerate() {
-        let texts: Vec<&str> = pair
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Json::as_str)
-            .collect();
-        let [question, answer] = texts[..] else {
-            let field = format!("history[{index}]");
-            return Err(fields.unexpected(&field, "[question, answer]", pair).into());
+        let texts = pair.as_array().map(Vec::as_slice);
+        let Some([Json::String(question), Json::String(answer)]) = texts else {
+            let field = format!("{column}[{index}]");
+            let expected = "two texts, [question, answer]";
+            return Err(fields.unexpected(&field, expected, pair).into());
         };
         messages.push(Message::new(Role::User, question));
         messages.push(Message::new(Role::Assistant, answer));

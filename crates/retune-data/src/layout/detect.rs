@@ -156,8 +156,11 @@ fn fit(
     let has = |name: &str| row.contains_key(mapping.column(name));
     let list = |name: &str| row.get(mapping.column(name)).and_then(Json::as_array);
     let speaks = |name: &str, key: &str| {
-        let first = list(name).and_then(|items| items.first());
-        first.is_none_or(|item| item.get(key).is_some())
+        match list(name).and_then(|items| items.first()) {
+            Some(item) => item.get(key).is_some(),
+            // Nothing but the column's name can tell.
+            None => mapping.column(name) == name,
+        }
     };
     let fits = match layout {
         Layout::ShareGpt => list("conversations").is_some() && speaks("conversations", "from"),
@@ -168,10 +171,13 @@ fn fit(
     fits.then_some(mapping)
 }
 
-/// A conversation with a label of good or bad is no conversation to imitate.
+/// An answer with a label of good or bad is no answer to imitate.
 fn refuse_unpaired(row: &Map<String, Json>, mapping: Mapping) -> Result<Mapping, String> {
-    let conversational = matches!(mapping.layout, Layout::Messages | Layout::ShareGpt);
-    if conversational && row.get("label").is_some_and(Json::is_boolean) {
+    let answers = matches!(
+        mapping.layout,
+        Layout::Messages | Layout::ShareGpt | Layout::PromptCompletion | Layout::Alpaca
+    );
+    if answers && row.get("label").is_some_and(Json::is_boolean) {
         return Err(
             "rows say whether an answer is good (`label`: true or false), as for KTO, \
              which is not supported yet\nhint: keep the good rows only, without `label`"

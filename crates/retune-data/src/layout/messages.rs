@@ -25,18 +25,19 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
 
 /// The tools' schemas: a list, or a list as text.
 pub(super) fn tools(fields: &Fields<'_>) -> Result<Vec<Json>> {
+    let column = fields.column("tools");
     let value = match fields.get("tools") {
         None => return Ok(Vec::new()),
         Some(Json::String(text)) if text.trim().is_empty() => return Ok(Vec::new()),
         Some(Json::String(text)) => parse_text(text).map_err(|problem| {
             let problem =
                 format!("expected a list of tools, found text that is no JSON: {problem}");
-            fields.fault("tools", problem)
+            fields.fault(column, problem)
         })?,
         Some(value) => value.clone(),
     };
     let Json::Array(tools) = value else {
-        return Err(fields.unexpected("tools", "a list of tools", &value).into());
+        return Err(fields.unexpected(column, "a list of tools", &value).into());
     };
     Ok(tools.into_iter().map(wrapped).collect())
 }
@@ -67,11 +68,12 @@ pub(super) fn message(fields: &Fields<'_>, item: &Json, field: &str) -> Result<M
     };
     let mut message = Message::new(role, content(fields, parts, field)?);
     message.tool_calls = calls(fields, parts, field)?;
-    if role == Role::Assistant && message.tool_calls.is_empty() && !parts.contains_key("content") {
+    let silent = parts.get("content").is_none_or(Json::is_null);
+    if silent && message.tool_calls.is_empty() {
         let field = format!("{field}.content");
         return Err(fields.unexpected(&field, "text", &Json::Null).into());
     }
-    message.learn = learns(parts);
+    message.learn = learns(fields, item, field)?;
     for name in EXTRA {
         if let Some(value) = parts.get(name).filter(|value| !value.is_null()) {
             message.extra.insert(name.to_owned(), value.clone());
@@ -91,11 +93,19 @@ fn role_named(role: &str) -> Option<Role> {
 }
 
 /// `weight` is OpenAI's, `loss_weight` LLaMA-Factory's; 0 is not learned from.
-fn learns(parts: &Map<String, Json>) -> bool {
-    let weight = parts.get("weight").or_else(|| parts.get("loss_weight"));
-    weight
-        .and_then(Json::as_f64)
-        .is_none_or(|weight| weight > 0.0)
+pub(super) fn learns(fields: &Fields<'_>, turn: &Json, field: &str) -> Result<bool> {
+    for name in ["weight", "loss_weight"] {
+        match turn.get(name) {
+            None | Some(Json::Null) => {}
+            Some(Json::Bool(learn)) => return Ok(*learn),
+            Some(Json::Number(weight)) => return Ok(weight.as_f64().is_some_and(|w| w > 0.0)),
+            Some(other) => {
+                let field = format!("{field}.{name}");
+                return Err(fields.unexpected(&field, "a number", other).into());
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Text, null where there are calls, or a list of parts of text.
@@ -113,6 +123,10 @@ fn content(fields: &Fields<'_>, parts: &Map<String, Json>, field: &str) -> Resul
         let part = item.get("text").or_else(|| item.get("value"));
         match (kind, part.and_then(Json::as_str)) {
             ("text", Some(part)) => text.push_str(part),
+            ("text", None) => {
+                let field = format!("{field}[{index}]");
+                return Err(fields.unexpected(&field, "{type, text}", item).into());
+            }
             (kind, _) => {
                 let problem = format!("expected a part of text, found one of type {kind:?}");
                 return Err(fields.fault(&format!("{field}[{index}]"), problem).into());

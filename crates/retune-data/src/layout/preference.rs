@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::sample::{Content, Conversation, Message, Preference, Role};
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
-    let mut turns = alpaca::system(fields)?;
+    let mut turns = Vec::new();
     match (fields.get("conversations"), fields.get("prompt")) {
         (Some(Json::Array(_)), _) => add_turns(fields, "conversations", &mut turns)?,
         (_, Some(Json::Array(_))) => add_turns(fields, "prompt", &mut turns)?,
@@ -23,7 +23,17 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
         last.content = format!("{}\n{input}", last.content);
     }
     let (shared, chosen) = answer(fields, "chosen")?;
-    let (_, rejected) = answer(fields, "rejected")?;
+    let (other, rejected) = answer(fields, "rejected")?;
+    if !other.is_empty() && other != shared {
+        let problem = "the turns before the answer are others than in the chosen conversation";
+        return Err(fields.fault(fields.column("rejected"), problem).into());
+    }
+    // The answers' conversations may repeat the prompt.
+    let asked = shared.iter().position(|turn| turn.role != Role::System);
+    if shared[asked.unwrap_or(0)..].starts_with(&turns) {
+        turns.clear();
+    }
+    turns.splice(0..0, alpaca::system(fields)?);
     turns.extend(shared);
     Ok(Content::Preference(Box::new(Preference {
         prompt: Conversation {
@@ -36,8 +46,9 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
 }
 
 fn add_turns(fields: &Fields<'_>, name: &str, turns: &mut Vec<Message>) -> Result<()> {
+    let column = fields.column(name);
     for (index, item) in fields.list(name)?.iter().enumerate() {
-        turns.push(any_turn(fields, item, &format!("{name}[{index}]"))?);
+        turns.push(any_turn(fields, item, &format!("{column}[{index}]"))?);
     }
     Ok(())
 }

@@ -31,12 +31,17 @@ pub(super) fn turn(fields: &Fields<'_>, item: &Json, field: &str) -> Result<Mess
         }
     };
     let (from, value) = (text("from")?, text("value")?);
+    let learn = messages::learns(fields, item, field)?;
     let role = match from {
         "human" | "user" => Role::User,
         "gpt" | "assistant" | "chatgpt" | "bing" | "bard" | "model" => Role::Assistant,
         "system" => Role::System,
         "observation" | "tool" | "function_response" => Role::Tool,
-        "function_call" => return calls(fields, value, field),
+        "function_call" => {
+            let mut message = calls(fields, value, field)?;
+            message.learn = learn;
+            return Ok(message);
+        }
         other => {
             let problem = format!(
                 "expected human, gpt, system, function_call or observation, found {other:?}"
@@ -45,8 +50,7 @@ pub(super) fn turn(fields: &Fields<'_>, item: &Json, field: &str) -> Result<Mess
         }
     };
     let mut message = Message::new(role, value);
-    let weight = item.get("weight").and_then(Json::as_f64);
-    message.learn = weight.is_none_or(|weight| weight > 0.0);
+    message.learn = learn;
     Ok(message)
 }
 

@@ -10,7 +10,7 @@ type Written = Result<Map<String, Json>, String>;
 pub(super) fn write(layout: Layout, content: &Content) -> Written {
     match (layout, content) {
         (Layout::Alpaca, Content::Conversation(conversation)) => alpaca(conversation),
-        (Layout::ShareGpt, Content::Conversation(conversation)) => Ok(sharegpt(conversation)),
+        (Layout::ShareGpt, Content::Conversation(conversation)) => sharegpt(conversation),
         (Layout::Messages, Content::Conversation(conversation)) => Ok(messages(conversation)),
         (Layout::PromptCompletion, Content::Conversation(conversation)) => {
             prompt_completion(conversation)
@@ -45,9 +45,9 @@ fn object(value: Json) -> Map<String, Json> {
 }
 
 fn preference(pair: &Preference) -> Map<String, Json> {
-    let turns: Vec<Json> = pair.prompt.messages.iter().map(Message::to_json).collect();
+    let turns: Vec<Json> = pair.prompt.messages.iter().map(turn).collect();
     let mut row = object(json!({
-        "prompt": turns, "chosen": [pair.chosen.to_json()], "rejected": [pair.rejected.to_json()],
+        "prompt": turns, "chosen": [turn(&pair.chosen)], "rejected": [turn(&pair.rejected)],
     }));
     add_tools(&mut row, &pair.prompt);
     row
@@ -60,6 +60,12 @@ fn pairs<'a>(conversation: &'a Conversation, layout: &str) -> Result<Pairs<'a>, 
     let calls = conversation.messages.iter();
     if !conversation.tools.is_empty() || { calls }.any(|message| !message.tool_calls.is_empty()) {
         return Err(format!("{layout} has no place for tools"));
+    }
+    refuse_extra(&conversation.messages, layout)?;
+    if conversation.messages.iter().any(|message| !message.learn) {
+        return Err(format!(
+            "{layout} has no place for turns that are not learned from (`weight` 0)"
+        ));
     }
     let turns = match conversation.system() {
         Some(_) => &conversation.messages[1..],
@@ -80,6 +86,19 @@ fn pairs<'a>(conversation: &'a Conversation, layout: &str) -> Result<Pairs<'a>, 
             "{layout} has a place for pairs of a question and an answer only"
         )),
     }
+}
+
+/// Ids and names of tools' results may go where results stand behind their calls;
+/// what else a turn has beside its text may not.
+fn refuse_extra(messages: &[Message], layout: &str) -> Result<(), String> {
+    for message in messages {
+        let of_tool =
+            |key: &str| message.role == Role::Tool && matches!(key, "name" | "tool_call_id");
+        if let Some(key) = message.extra.keys().find(|key| !of_tool(key)) {
+            return Err(format!("{layout} has no place for a turn's `{key}`"));
+        }
+    }
+    Ok(())
 }
 
 fn alpaca(conversation: &Conversation) -> Written {
@@ -107,53 +126,50 @@ fn prompt_completion(conversation: &Conversation) -> Written {
     Ok(row)
 }
 
+/// A turn with role and content.
+fn turn(message: &Message) -> Json {
+    let mut turn = message.to_json();
+    if let (false, Json::Object(turn)) = (message.learn, &mut turn) {
+        turn.insert("weight".into(), 0.into());
+    }
+    turn
+}
+
 fn messages(conversation: &Conversation) -> Map<String, Json> {
-    let turn = |message: &Message| {
-        let mut turn = message.to_json();
-        if let (false, Json::Object(turn)) = (message.learn, &mut turn) {
-            turn.insert("weight".into(), 0.into());
-        }
-        turn
-    };
     let turns: Vec<Json> = conversation.messages.iter().map(turn).collect();
     let mut row = object(json!({ "messages": turns }));
     add_tools(&mut row, conversation);
     row
 }
 
-fn sharegpt(conversation: &Conversation) -> Map<String, Json> {
+fn sharegpt(conversation: &Conversation) -> Written {
+    refuse_extra(&conversation.messages, "sharegpt")?;
     let mut turns = Vec::new();
     for message in &conversation.messages {
-        let from = match message.role {
-            Role::System => "system",
-            Role::User => "human",
-            Role::Assistant => "gpt",
-            Role::Tool => "observation",
-        };
-        if !message.content.is_empty() || message.tool_calls.is_empty() {
-            let mut turn = object(json!({"from": from, "value": message.content}));
-            if !message.learn {
-                turn.insert("weight".into(), 0.into());
-            }
-            turns.push(Json::Object(turn));
-        }
-        let calls: Vec<&Json> = message
-            .tool_calls
-            .iter()
+        let calls = message.tool_calls.iter();
+        let calls: Vec<&Json> = calls
             .map(|call| call.get("function").unwrap_or(call))
             .collect();
-        match calls[..] {
-            [] => {}
-            [call] => turns.push(json!({"from": "function_call", "value": call.to_string()})),
-            _ => {
-                let list = json!(calls).to_string();
-                turns.push(json!({"from": "function_call", "value": list}));
-            }
+        if !calls.is_empty() && !message.content.is_empty() {
+            return Err("sharegpt has no place for text beside the calls of a turn".to_owned());
         }
+        let (from, value) = match (message.role, &calls[..]) {
+            (_, [call]) => ("function_call", call.to_string()),
+            (_, [_, ..]) => ("function_call", json!(calls).to_string()),
+            (Role::System, []) => ("system", message.content.clone()),
+            (Role::User, []) => ("human", message.content.clone()),
+            (Role::Assistant, []) => ("gpt", message.content.clone()),
+            (Role::Tool, []) => ("observation", message.content.clone()),
+        };
+        let mut turn = object(json!({"from": from, "value": value}));
+        if !message.learn {
+            turn.insert("weight".into(), 0.into());
+        }
+        turns.push(Json::Object(turn));
     }
     let mut row = object(json!({ "conversations": turns }));
     add_tools(&mut row, conversation);
-    row
+    Ok(row)
 }
 
 fn add_tools(row: &mut Map<String, Json>, conversation: &Conversation) {

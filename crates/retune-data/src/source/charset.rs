@@ -3,16 +3,20 @@
 //! As long as a file is ASCII there is nothing to decide. At the first other
 //! byte, a window from there on is looked at: UTF-8, UTF-16 and GB18030 are
 //! told apart and converted. Bytes that are broken in UTF-8 are passed on as
-//! they are, so that the row which holds them can be named.
+//! they are, those of other encodings as [`BROKEN`], so that the row which holds
+//! them can be named.
 
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{CoderResult, Decoder, Encoding};
+use encoding_rs::{Decoder, DecoderResult, Encoding};
 
 /// What is read at a time, and looked at to tell the encoding.
 const WINDOW: usize = 256 << 10;
+/// Stands for bytes that are broken in an encoding other than UTF-8. It is broken
+/// in UTF-8 as well, so that the row which holds it can be named.
+pub(super) const BROKEN: u8 = 0xff;
 
 /// The encoding that a name such as `gb18030`, `gbk` or `utf-16le` stands for.
 pub fn encoding_for_label(label: &str) -> Option<&'static Encoding> {
@@ -149,11 +153,32 @@ impl Decoded {
                     0,
                 );
                 let last = self.ended;
-                let (result, read, written, _) =
-                    decoder.decode_to_utf8(&self.raw[self.taken..], &mut self.text, last);
-                debug_assert!(matches!(result, CoderResult::InputEmpty));
-                self.text.truncate(written);
-                self.taken += read;
+                let mut filled = 0;
+                loop {
+                    let (result, read, written) = decoder.decode_to_utf8_without_replacement(
+                        &self.raw[self.taken..],
+                        &mut self.text[filled..],
+                        last,
+                    );
+                    self.taken += read;
+                    filled += written;
+                    match result {
+                        DecoderResult::InputEmpty => break,
+                        DecoderResult::OutputFull => self.text.resize(2 * self.text.len() + 16, 0),
+                        DecoderResult::Malformed(..) => {
+                            if filled == self.text.len() {
+                                self.text.push(0);
+                            }
+                            self.text[filled] = BROKEN;
+                            filled += 1;
+                        }
+                    }
+                }
+                self.text.truncate(filled);
+                if last {
+                    // A decoder that has finished must not be asked again.
+                    self.state = State::Utf8;
+                }
             }
             _ => {
                 self.text.extend_from_slice(&self.raw[self.taken..]);

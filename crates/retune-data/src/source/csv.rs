@@ -1,5 +1,6 @@
 //! CSV and TSV.
 
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use serde_json::{Map, Value as Json};
 use super::lines::{self, Text};
 use super::{Format, MAX_ROW_BYTES, Place, ReadOptions, Row, file_error};
 use crate::error::{Result, RowError};
+
+/// More columns are no table of texts, but a file of another kind.
+const MAX_COLUMNS: usize = 10_000;
 
 /// Rows of a CSV or TSV file. The first line names the columns, unless the
 /// caller does.
@@ -26,7 +30,7 @@ impl CsvRows {
         let path = Arc::clone(text.path());
         let delimiter = match format {
             Format::Tsv => b'\t',
-            _ => delimiter(text.chunk()?),
+            _ => delimiter(text.chunk()?, options.columns.len()),
         };
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
@@ -36,7 +40,19 @@ impl CsvRows {
             // real files hold lone ones.
             .quoting(format != Format::Tsv)
             .buffer_capacity(64 << 10)
-            .from_reader(Guarded { text, left: 0 });
+            .from_reader(Guarded {
+                track: Track {
+                    delimiter,
+                    quoting: format != Format::Tsv,
+                    state: State::RecordStart,
+                    offset: 0,
+                    line: text.line(),
+                    opened: 0,
+                    starts: VecDeque::new(),
+                },
+                text,
+                left: 0,
+            });
         let mut rows = Self {
             path,
             reader,
@@ -51,14 +67,21 @@ impl CsvRows {
     }
 
     fn header(&mut self) -> Result<Vec<String>> {
-        let Some(record) = self.record()? else {
+        let Some((place, record)) = self.record()? else {
             return Err(file_error(&self.path, "is empty"));
         };
-        let place = self.place(&record);
+        if record.len() > MAX_COLUMNS {
+            let problem = format!(
+                "has {} columns in its first line, more than {MAX_COLUMNS}",
+                record.len()
+            );
+            return Err(file_error(&self.path, problem));
+        }
         let mut columns: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
         for cell in &record {
             let name = lines::valid_text(cell, &place)?.trim().to_owned();
-            if columns.contains(&name) {
+            if !seen.insert(name.clone()) {
                 let problem = format!("names the column {name:?} twice in its first line");
                 return Err(file_error(&self.path, problem));
             }
@@ -67,11 +90,19 @@ impl CsvRows {
         Ok(columns)
     }
 
-    fn record(&mut self) -> Result<Option<ByteRecord>> {
+    fn record(&mut self) -> Result<Option<(Place, ByteRecord)>> {
         self.reader.get_mut().left = MAX_ROW_BYTES;
         let mut record = ByteRecord::new();
         match self.reader.read_byte_record(&mut record) {
-            Ok(true) => Ok(Some(record)),
+            Ok(true) => {
+                let end = self.reader.position().byte();
+                let place = Place {
+                    file: Arc::clone(&self.path),
+                    row: self.row,
+                    line: Some(self.reader.get_mut().track.line_of_record(end)),
+                };
+                Ok(Some((place, record)))
+            }
             Ok(false) => Ok(None),
             Err(error) => Err(file_error(
                 &self.path,
@@ -80,16 +111,7 @@ impl CsvRows {
         }
     }
 
-    fn place(&self, record: &ByteRecord) -> Place {
-        Place {
-            file: Arc::clone(&self.path),
-            row: self.row,
-            line: record.position().map(csv::Position::line),
-        }
-    }
-
-    fn fields(&self, record: &ByteRecord) -> Result<Row> {
-        let place = self.place(record);
+    fn fields(&self, place: Place, record: &ByteRecord) -> Result<Row> {
         if record.len() != self.columns.len() {
             let problem = format!(
                 "has {} cells, but there are {} columns ({})",
@@ -118,9 +140,10 @@ impl Iterator for CsvRows {
             return None;
         }
         match self.record() {
-            Ok(Some(record)) => {
+            Ok(Some((mut place, record))) => {
                 self.row += 1;
-                Some(self.fields(&record))
+                place.row = self.row;
+                Some(self.fields(place, &record))
             }
             Ok(None) => {
                 self.done = true;
@@ -134,8 +157,10 @@ impl Iterator for CsvRows {
     }
 }
 
-/// The separator that stands most often in the first line, quotes apart.
-fn delimiter(start: &[u8]) -> u8 {
+/// The separator of which the first line, quotes apart, has one less than there
+/// are columns; where their number is not known, the one that stands there most
+/// often.
+fn delimiter(start: &[u8], columns: usize) -> u8 {
     let mut counts = [(b',', 0), (b';', 0), (b'\t', 0)];
     let mut quoted = false;
     for byte in start {
@@ -151,7 +176,8 @@ fn delimiter(start: &[u8]) -> u8 {
         }
     }
     let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
-    let found = counts.iter().find(|(_, count)| *count == most);
+    let fitting = counts.iter().find(|(_, count)| *count + 1 == columns);
+    let found = fitting.or_else(|| counts.iter().find(|(_, count)| *count == most));
     found.map_or(b',', |(separator, _)| *separator)
 }
 
@@ -159,6 +185,7 @@ fn delimiter(start: &[u8]) -> u8 {
 /// rest of the file into memory.
 struct Guarded {
     text: Text,
+    track: Track,
     left: usize,
 }
 
@@ -172,7 +199,81 @@ impl Read for Guarded {
             return Err(io::Error::other(problem));
         }
         let count = self.text.read(out)?;
-        self.left = self.left.saturating_sub(count);
+        if count == 0 && self.track.state == State::Quoted {
+            let opened = self.track.opened;
+            let problem = format!("the quote that is opened on line {opened} is never closed");
+            return Err(io::Error::other(problem));
+        }
+        let cells = self.track.advance(&out[..count]);
+        // Each cell takes a number beside its bytes.
+        let taken = count + cells * size_of::<usize>();
+        self.left = self.left.saturating_sub(taken);
         Ok(count)
+    }
+}
+
+/// Follows records and quotes, of which the `csv` crate keeps two things to
+/// itself. It counts the empty lines before a record as part of it, and at the
+/// end of a file it takes an open quote for closed, and the rows behind it for a
+/// cell.
+struct Track {
+    delimiter: u8,
+    quoting: bool,
+    state: State,
+    offset: u64,
+    line: u64,
+    /// The line of the last opening quote.
+    opened: u64,
+    /// Offset and line of records that were not asked for yet.
+    starts: VecDeque<(u64, u64)>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    RecordStart,
+    CellStart,
+    Unquoted,
+    Quoted,
+    /// Behind a quote in a quoted cell: its end, or the first half of a quote
+    /// that is part of the text.
+    Closing,
+}
+
+impl Track {
+    /// How many cells end in `bytes`, the last ones of their records apart.
+    fn advance(&mut self, bytes: &[u8]) -> usize {
+        let mut cells = 0;
+        for byte in bytes {
+            let ends_line = matches!(byte, b'\r' | b'\n');
+            if self.state == State::RecordStart && !ends_line {
+                self.starts.push_back((self.offset, self.line));
+            }
+            self.state = match (self.state, byte) {
+                (State::RecordStart | State::CellStart, b'"') if self.quoting => {
+                    self.opened = self.line;
+                    State::Quoted
+                }
+                (State::Quoted, b'"') => State::Closing,
+                (State::Closing, b'"') | (State::Quoted, _) => State::Quoted,
+                _ if ends_line => State::RecordStart,
+                (_, byte) if *byte == self.delimiter => {
+                    cells += 1;
+                    State::CellStart
+                }
+                _ => State::Unquoted,
+            };
+            self.offset += 1;
+            self.line += u64::from(*byte == b'\n');
+        }
+        cells
+    }
+
+    /// The line of the record that ends before `offset`.
+    fn line_of_record(&mut self, offset: u64) -> u64 {
+        let mut line = self.line;
+        while let Some((_, start)) = self.starts.pop_front_if(|(start, _)| *start < offset) {
+            line = start;
+        }
+        line
     }
 }

@@ -70,11 +70,17 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> 
         }
         if entry.is_dir() {
             collect(&entry, depth + 1, found)?;
-        } else if by_name(&entry).is_some() {
+        } else if by_name(&entry).is_some() && !is_special(&entry) {
             found.push(entry);
         }
     }
     Ok(())
+}
+
+/// A pipe or device, whose reading may wait for ever. A link that leads nowhere
+/// is none: it is named when it is opened.
+fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 pub(super) fn by_name(path: &Path) -> Option<Format> {

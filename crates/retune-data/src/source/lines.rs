@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::charset::Decoded;
+use super::charset::{BROKEN, Decoded};
 use super::{MAX_ROW_BYTES, Place, file_error};
 use crate::error::{Error, Result, RowError};
 
@@ -159,12 +159,17 @@ pub(super) fn valid_text<'a>(bytes: &'a [u8], place: &Place) -> Result<&'a str> 
         let at = error.valid_up_to();
         let mut place = place.clone();
         place.line = place.line.map(|line| line + newlines(&bytes[..at]));
-        let shown: Vec<String> = bytes[at..]
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        RowError::new(place, format!("bytes {} are no UTF-8", shown.join(" ")))
+        let problem = if bytes[at] == BROKEN {
+            "holds bytes that are no character in the file's encoding".to_owned()
+        } else {
+            let shown: Vec<String> = bytes[at..]
+                .iter()
+                .take(4)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            format!("bytes {} are no UTF-8", shown.join(" "))
+        };
+        RowError::new(place, problem)
             .hint("if the whole file has another encoding, name it with --encoding")
             .into()
     })

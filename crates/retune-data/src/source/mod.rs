@@ -135,6 +135,8 @@ impl SourceFile {
 pub struct Rows {
     file: SourceFile,
     inner: Box<dyn Iterator<Item = Result<Row>> + Send>,
+    /// Whether anything was found, be it an error.
+    any: bool,
 }
 
 impl Rows {
@@ -155,7 +157,8 @@ impl Rows {
         };
         if format == Format::Parquet {
             let inner = Box::new(parquet::ParquetRows::open(path)?);
-            return Ok(Self { file, inner });
+            let any = false;
+            return Ok(Self { file, inner, any });
         }
         let bytes = bytes::open(&path)?;
         let decoded = charset::Decoded::new(bytes, options.encoding, Arc::clone(&file.encoding));
@@ -167,7 +170,8 @@ impl Rows {
             Format::Text => Box::new(text::TextRows::new(text, options.sample_by)),
             Format::Parquet => unreachable!("opened above"),
         };
-        Ok(Self { file, inner })
+        let any = false;
+        Ok(Self { file, inner, any })
     }
 
     /// What was found out about the file so far.
@@ -180,7 +184,15 @@ impl Iterator for Rows {
     type Item = Result<Row>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.inner.next()
+        let item = self.inner.next();
+        if item.is_some() || self.any {
+            self.any = true;
+            return item;
+        }
+        // White space alone, or the names of columns: a mistake that nobody
+        // would see in a folder of many files.
+        self.any = true;
+        Some(Err(file_error(&self.file.path, "holds no rows")))
     }
 }
 

@@ -1,14 +1,16 @@
 //! Apache Parquet, row by row.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use parquet::file::reader::SerializedFileReader;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use serde_json::Value as Json;
 
 use super::{Place, Row, file_error};
+use crate::contained::contained;
 use crate::error::Result;
 
 /// Rows of a Parquet file; a row group's pages are in memory at a time.
@@ -23,8 +25,21 @@ impl ParquetRows {
     pub(super) fn open(path: Arc<Path>) -> Result<Self> {
         let file = File::open(&path)
             .map_err(|error| file_error(&path, format!("cannot be opened: {error}")))?;
-        let reader = SerializedFileReader::new(file)
-            .map_err(|error| file_error(&path, format!("is no Parquet file: {error}")))?;
+        let no_parquet =
+            |error: &dyn Display| file_error(&path, format!("is no Parquet file: {error}"));
+        let reader = contained(|| SerializedFileReader::new(file))
+            .map_err(|panic| no_parquet(&panic))?
+            .map_err(|error| no_parquet(&error))?;
+        // The count of rows without columns is a number that nothing bounds.
+        if reader
+            .metadata()
+            .file_metadata()
+            .schema_descr()
+            .num_columns()
+            == 0
+        {
+            return Err(file_error(&path, "holds rows without columns"));
+        }
         let rows = RowIter::from_file_into(Box::new(reader));
         Ok(Self {
             path,
@@ -42,20 +57,25 @@ impl Iterator for ParquetRows {
         if self.done {
             return None;
         }
-        let problem = match self.rows.next()? {
-            Ok(record) => {
+        let next = contained(|| {
+            let record = self.rows.next()?;
+            Some(record.map(|record| record.to_json_value()))
+        });
+        let problem = match next.transpose()? {
+            Ok(Ok(record)) => {
                 self.row += 1;
                 let place = Place {
                     file: Arc::clone(&self.path),
                     row: self.row,
                     line: None,
                 };
-                match record.to_json_value() {
+                match record {
                     Json::Object(fields) => return Some(Ok(Row { place, fields })),
                     _ => "holds rows without columns".to_owned(),
                 }
             }
-            Err(error) => format!("cannot be read beyond row {}: {error}", self.row),
+            Ok(Err(error)) => format!("cannot be read beyond row {}: {error}", self.row),
+            Err(panic) => format!("is damaged beyond row {}: {panic}", self.row),
         };
         self.done = true;
         Some(Err(file_error(&self.path, problem)))

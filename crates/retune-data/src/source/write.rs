@@ -26,6 +26,8 @@ enum Sink {
     Table {
         writer: Box<csv::Writer<NamedTempFile>>,
         columns: Vec<String>,
+        /// Whether a cell may stand in quotes.
+        quotes: bool,
     },
 }
 
@@ -63,6 +65,7 @@ impl RowWriter {
             Ok(Sink::Table {
                 writer: Box::new(writer),
                 columns: Vec::new(),
+                quotes: !matches!(style, csv::QuoteStyle::Never),
             })
         };
         let sink = match files::by_name(path) {
@@ -100,7 +103,11 @@ impl RowWriter {
                 out.write_all(before).and_then(|()| write_json(out, row))
             }
             Sink::JsonLines(out) => write_json(out, row).and_then(|()| out.write_all(b"\n")),
-            Sink::Table { writer, columns } => write_cells(writer, columns, row),
+            Sink::Table {
+                writer,
+                columns,
+                quotes,
+            } => write_cells(writer, columns, *quotes, row),
         };
         self.rows += 1;
         result.map_err(|error| self.unwritable(&error))
@@ -167,11 +174,17 @@ fn write_json(out: &mut impl Write, row: &Map<String, Json>) -> std::io::Result<
 fn write_cells(
     writer: &mut csv::Writer<NamedTempFile>,
     columns: &mut Vec<String>,
+    quotes: bool,
     row: &Map<String, Json>,
 ) -> std::io::Result<()> {
-    if columns.is_empty() {
+    let first = columns.is_empty();
+    if first {
         *columns = row.keys().cloned().collect();
-        writer.write_record(&*columns).map_err(io_error)?;
+    }
+    if columns.is_empty() {
+        return Err(std::io::Error::other(
+            "a row without columns is no row of a table",
+        ));
     }
     if let Some(other) = row.keys().find(|key| !columns.contains(key)) {
         let problem =
@@ -184,6 +197,28 @@ fn write_cells(
         Some(value) => value.to_string(),
     });
     let cells: Vec<String> = cells.collect();
+    if !quotes {
+        let names = columns.iter().filter(|_| first);
+        let broken = |cell: &&String| cell.contains(['\t', '\n', '\r']);
+        if let Some(cell) = names.chain(&cells).find(broken) {
+            let start: String = cell.chars().take(40).collect();
+            let problem = format!(
+                "tab-separated values have no place for a tab or line break, such as in {start:?}; \
+                 a .csv or .jsonl file has"
+            );
+            return Err(std::io::Error::other(problem));
+        }
+        if let [cell] = &cells[..]
+            && cell.is_empty()
+        {
+            let problem = "an empty cell that is alone in its row would be an empty line, which \
+                           is no row; a .csv or .jsonl file can have it";
+            return Err(std::io::Error::other(problem));
+        }
+    }
+    if first {
+        writer.write_record(&*columns).map_err(io_error)?;
+    }
     writer.write_record(&cells).map_err(io_error)
 }
 

@@ -3,7 +3,11 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+mod folder;
+mod hostile;
 mod labels;
+mod layouts;
 mod shared;
+mod source;
 mod templates;
 mod text;

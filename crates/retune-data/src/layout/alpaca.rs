@@ -25,7 +25,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
     Ok(conversation(messages))
 }
 
-/// Text each, or lists of messages each, as TRL has them.
+/// Text each, or lists of messages each, as TRL has them. The completion alone
+/// is learned from, whoever speaks in the prompt.
 pub(super) fn read_prompt_completion(fields: &Fields<'_>) -> Result<Content> {
     let mut turns = system(fields)?;
     for (name, role) in [("prompt", Role::User), ("completion", Role::Assistant)] {
@@ -33,7 +34,9 @@ pub(super) fn read_prompt_completion(fields: &Fields<'_>) -> Result<Content> {
             Some(Json::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
                     let field = format!("{}[{index}]", fields.column(name));
-                    turns.push(messages::message(fields, item, &field)?);
+                    let mut turn = messages::message(fields, item, &field)?;
+                    turn.learn &= name == "completion" || turn.role != Role::Assistant;
+                    turns.push(turn);
                 }
             }
             _ => turns.push(Message::new(role, fields.text(name)?)),

@@ -116,7 +116,10 @@ pub fn detect(
             names(row)
         ));
     }
-    if row.contains_key("images") || row.contains_key("videos") || row.contains_key("audios") {
+    if ["images", "videos", "audios"]
+        .iter()
+        .any(|name| has_media(row, name))
+    {
         return Err("rows with images, videos or audio are not supported yet".to_owned());
     }
     let candidates = KNOWN.iter().map(|(known, _)| *known);
@@ -171,20 +174,31 @@ fn fit(
     fits.then_some(mapping)
 }
 
+/// Whether a row has something in a column of images, sounds or films.
+fn has_media(row: &Map<String, Json>, name: &str) -> bool {
+    match row.get(name) {
+        None | Some(Json::Null) => false,
+        Some(Json::Array(items)) => !items.is_empty(),
+        Some(Json::String(text)) => !text.is_empty(),
+        Some(_) => true,
+    }
+}
+
 /// An answer with a label of good or bad is no answer to imitate.
 fn refuse_unpaired(row: &Map<String, Json>, mapping: Mapping) -> Result<Mapping, String> {
     let answers = matches!(
         mapping.layout,
         Layout::Messages | Layout::ShareGpt | Layout::PromptCompletion | Layout::Alpaca
     );
-    if answers && row.get("label").is_some_and(Json::is_boolean) {
-        return Err(
-            "rows say whether an answer is good (`label`: true or false), as for KTO, \
-             which is not supported yet\nhint: keep the good rows only, without `label`"
-                .to_owned(),
-        );
+    let tags = ["label", "kto_tag"].into_iter();
+    let tag = { tags }.find(|tag| row.get(*tag).is_some_and(Json::is_boolean));
+    match tag {
+        Some(tag) if answers => Err(format!(
+            "rows say whether an answer is good (`{tag}`: true or false), as for KTO, \
+             which is not supported yet\nhint: keep the good rows only, without `{tag}`"
+        )),
+        _ => Ok(mapping),
     }
-    Ok(mapping)
 }
 
 fn unknown(row: &Map<String, Json>, layout: Option<Layout>) -> String {

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::ZonedDateTime;
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, Rest};
 use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
@@ -14,9 +14,16 @@ use super::python;
 use crate::error::{Error, Result};
 
 const NAME: &str = "chat_template";
-/// Steps that a template may take, and about 1/64 of the bytes that it may
-/// make. A conversation of a million tokens needs less.
-const FUEL: u64 = 20_000_000;
+/// Steps that a template may take. A conversation of a thousand turns needs a
+/// tenth of that.
+const FUEL: u64 = 2_000_000;
+/// Steps for which any thread's stack suffices: a value that is nested once in
+/// each few steps takes half a kilobyte a level when it is written or dropped.
+const SMALL_FUEL: u64 = 12_000;
+/// The stack for more steps than that; only what is used of it takes memory.
+const STACK_BYTES: usize = 512 << 20;
+/// Numbers in formats, which ask for widths, have fewer digits.
+const MAX_DIGITS: usize = 5;
 /// Wider margins are no text but an attack.
 const MAX_INDENT: usize = 1000;
 
@@ -30,9 +37,9 @@ pub(super) fn with_template(source: &str, now: Option<DateTime>) -> Result<Envir
         .map_err(syntax_error)?;
     environment.set_syntax(syntax);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(SMALL_FUEL));
     environment.set_formatter(write_as_python);
-    environment.set_unknown_method_callback(unknown_method_callback);
+    environment.set_unknown_method_callback(bounded_method);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", move |format: &str| {
         strftime(
@@ -43,25 +50,55 @@ pub(super) fn with_template(source: &str, now: Option<DateTime>) -> Result<Envir
     environment.add_filter("tojson", to_json);
     environment.add_filter("indent", indent);
     environment.add_filter("string", |value: &Value| python::text(value));
+    environment.add_filter("format", bounded_format);
+    // They write values without a bound, and no template of a model asks for them.
+    environment.remove_filter("pprint");
+    environment.remove_global("debug");
     environment
         .add_template_owned(NAME, without_generation_marks(source))
         .map_err(syntax_error)?;
     Ok(environment)
 }
 
-pub(super) fn render(environment: &Environment<'_>, variables: Value) -> Result<String> {
-    let template = environment.get_template(NAME).map_err(syntax_error)?;
-    template.render(variables).map_err(|error| {
-        if let Some(Raised(message)) = raised(&error) {
-            return Error::TemplateRefused {
-                message: message.clone(),
-            };
-        }
-        Error::TemplateFailed {
-            line: error.line().unwrap_or_default(),
-            problem: problem(&error),
-        }
+/// Renders on the calling thread if a few steps suffice, else once more on a
+/// thread with a large stack.
+pub(super) fn render(environment: &Environment<'static>, variables: &Value) -> Result<String> {
+    match render_here(environment, variables) {
+        Err(error) if error.kind() == ErrorKind::OutOfFuel => {}
+        rendered => return rendered.map_err(|error| failure(&error)),
+    }
+    let mut large = environment.clone();
+    large.set_fuel(Some(FUEL));
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || {
+                render_here(&large, variables).map_err(|error| failure(&error))
+            });
+        let no_thread = |problem: String| Error::TemplateFailed { line: 0, problem };
+        let thread = thread.map_err(|error| no_thread(format!("no thread: {error}")))?;
+        let stopped = |_| no_thread("it stopped the thread that rendered it".to_owned());
+        thread.join().map_err(stopped)?
     })
+}
+
+fn render_here(
+    environment: &Environment<'static>,
+    variables: &Value,
+) -> std::result::Result<String, minijinja::Error> {
+    environment.get_template(NAME)?.render(variables)
+}
+
+fn failure(error: &minijinja::Error) -> Error {
+    if let Some(Raised(message)) = raised(error) {
+        return Error::TemplateRefused {
+            message: message.clone(),
+        };
+    }
+    Error::TemplateFailed {
+        line: error.line().unwrap_or_default(),
+        problem: problem(error),
+    }
 }
 
 fn syntax_error(error: minijinja::Error) -> Error {
@@ -103,7 +140,7 @@ fn raised(error: &minijinja::Error) -> Option<&Raised> {
 }
 
 fn raise_exception(message: &Value) -> std::result::Result<Value, minijinja::Error> {
-    let raised = Raised(python::text(message));
+    let raised = Raised(python::text(message)?);
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, "refused").with_source(raised))
 }
 
@@ -113,6 +150,44 @@ fn strftime(format: &str, time: DateTime) -> std::result::Result<String, minijin
         let problem = format!("strftime_now('{format}'): {error}");
         minijinja::Error::new(ErrorKind::InvalidOperation, problem)
     })
+}
+
+/// Python's methods, of which `format` may not ask for any width.
+fn bounded_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> std::result::Result<Value, minijinja::Error> {
+    if let ("format", Some(text)) = (method, value.as_str()) {
+        check_digits(text)?;
+    }
+    unknown_method_callback(state, value, method, arguments)
+}
+
+/// The filter `format`, likewise.
+fn bounded_format(
+    format: &str,
+    arguments: Rest<Value>,
+) -> std::result::Result<Value, minijinja::Error> {
+    check_digits(format)?;
+    let mut all = vec![Value::from(format)];
+    all.extend(arguments.0);
+    Environment::new()
+        .empty_state()
+        .apply_filter("format", &all)
+}
+
+fn check_digits(format: &str) -> std::result::Result<(), minijinja::Error> {
+    let longest = format
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::len)
+        .max();
+    if longest.unwrap_or(0) < MAX_DIGITS {
+        return Ok(());
+    }
+    let problem = format!("a format with a number of {MAX_DIGITS} digits or more");
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, problem))
 }
 
 /// Jinja's `indent`, which keeps the line break at the end of a text.
@@ -128,6 +203,10 @@ fn indent(
     let blank = blank.or(options.get("blank")?).unwrap_or(false);
     options.assert_all_used()?;
     check_width(Some(width))?;
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    if python::is_too_long(text.len() + lines * width) {
+        return Err(python::too_long());
+    }
     let margin = " ".repeat(width);
     let mut indented = String::with_capacity(text.len());
     for (index, line) in text.split('\n').enumerate() {
@@ -185,7 +264,7 @@ fn to_json(
         sorted: sorted.unwrap_or(false),
         separators,
     };
-    Ok(python::json(value, &style))
+    python::json(value, &style)
 }
 
 /// What `{{ value }}` writes.
@@ -197,7 +276,7 @@ fn write_as_python(
     let printed = if value.as_str().is_some() || value.is_undefined() {
         value.clone()
     } else {
-        Value::from(python::text(value))
+        Value::from(python::text(value)?)
     };
     minijinja::escape_formatter(out, state, &printed)
 }

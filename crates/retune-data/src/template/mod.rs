@@ -48,7 +48,7 @@ impl ChatTemplate {
     /// `TemplateFailed` if it does not fit the variables, or runs or grows
     /// beyond all reason.
     pub fn render(&self, variables: &Map<String, Json>) -> Result<String> {
-        environment::render(&self.environment, Value::from(Serde(variables)))
+        environment::render(&self.environment, &Value::from(Serde(variables)))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use minijinja::Value;
 use minijinja::value::ValueKind;
+use minijinja::{Error, ErrorKind, Value};
 
 /// The arguments of `json.dumps`.
 pub(super) struct JsonStyle {
@@ -13,32 +13,101 @@ pub(super) struct JsonStyle {
     pub(super) separators: Option<[String; 2]>,
 }
 
+/// What is written is at most this long: no conversation is, and a value that
+/// holds itself many times over would be written without end.
+const MAX_BYTES: usize = 64 << 20;
+
+/// A text that stops growing at a limit. Writers look whether it is full, so that
+/// they end soon after it is.
+#[derive(Default)]
+struct Bounded {
+    text: String,
+}
+
+impl Bounded {
+    fn push(&mut self, part: &str) {
+        if !self.is_full() {
+            self.text.push_str(part);
+        }
+    }
+
+    fn spaces(&mut self, count: usize) {
+        if !self.is_full() {
+            self.text.extend(std::iter::repeat_n(' ', count));
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.text.len() > MAX_BYTES
+    }
+
+    fn finish(self) -> Result<String, Error> {
+        if self.is_full() {
+            return Err(too_long());
+        }
+        Ok(self.text)
+    }
+}
+
+/// The error of a text that is too long.
+pub(super) fn too_long() -> Error {
+    let problem = format!(
+        "a value is longer than {} MiB when it is written",
+        MAX_BYTES >> 20
+    );
+    Error::new(ErrorKind::InvalidOperation, problem)
+}
+
+/// Whether a text of `bytes` is too long.
+pub(super) fn is_too_long(bytes: usize) -> bool {
+    bytes > MAX_BYTES
+}
+
 /// `str(value)`; nothing for what is undefined.
-pub(super) fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> Result<String, Error> {
     match value.as_str() {
-        Some(text) => text.to_owned(),
-        None if value.is_undefined() => String::new(),
-        None => repr(value),
+        Some(text) => Ok(text.to_owned()),
+        None if value.is_undefined() => Ok(String::new()),
+        None => {
+            let mut out = Bounded::default();
+            write_repr(value, &mut out);
+            out.finish()
+        }
     }
 }
 
 /// `repr(value)`.
-fn repr(value: &Value) -> String {
+fn write_repr(value: &Value, out: &mut Bounded) {
     match value.kind() {
-        ValueKind::None | ValueKind::Undefined => "None".to_owned(),
-        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
-        ValueKind::Number => number(value),
-        ValueKind::String => quoted(value.as_str().unwrap_or_default()),
+        ValueKind::None | ValueKind::Undefined => out.push("None"),
+        ValueKind::Bool => out.push(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number => out.push(&number(value)),
+        ValueKind::String => out.push(&quoted(value.as_str().unwrap_or_default())),
         ValueKind::Map => {
-            let pairs =
-                pairs(value).map(|(key, value)| format!("{}: {}", repr(&key), repr(&value)));
-            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+            out.push("{");
+            for (index, (key, value)) in pairs(value).enumerate() {
+                if out.is_full() {
+                    return;
+                }
+                out.push(if index > 0 { ", " } else { "" });
+                write_repr(&key, out);
+                out.push(": ");
+                write_repr(&value, out);
+            }
+            out.push("}");
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            let items: Vec<String> = items(value).map(|item| repr(&item)).collect();
-            format!("[{}]", items.join(", "))
+            out.push("[");
+            for (index, item) in items(value).enumerate() {
+                if out.is_full() {
+                    return;
+                }
+                out.push(if index > 0 { ", " } else { "" });
+                write_repr(&item, out);
+            }
+            out.push("]");
         }
-        _ => value.to_string(),
+        _ => out.push(&value.to_string()),
     }
 }
 
@@ -69,17 +138,17 @@ fn quoted(text: &str) -> String {
 }
 
 /// `json.dumps(value, …)`.
-pub(super) fn json(value: &Value, style: &JsonStyle) -> String {
-    let mut out = String::new();
+pub(super) fn json(value: &Value, style: &JsonStyle) -> Result<String, Error> {
+    let mut out = Bounded::default();
     write_json(value, style, 0, &mut out);
-    out
+    out.finish()
 }
 
-fn write_json(value: &Value, style: &JsonStyle, depth: usize, out: &mut String) {
+fn write_json(value: &Value, style: &JsonStyle, depth: usize, out: &mut Bounded) {
     match value.kind() {
-        ValueKind::None | ValueKind::Undefined => out.push_str("null"),
-        ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-        ValueKind::Number => out.push_str(&number(value)),
+        ValueKind::None | ValueKind::Undefined => out.push("null"),
+        ValueKind::Bool => out.push(if value.is_true() { "true" } else { "false" }),
+        ValueKind::Number => out.push(&number(value)),
         ValueKind::Map => {
             let mut pairs: Vec<(Value, Value)> = pairs(value).collect();
             if style.sorted {
@@ -89,46 +158,62 @@ fn write_json(value: &Value, style: &JsonStyle, depth: usize, out: &mut String) 
                 Some([_, colon]) => colon,
                 None => ": ",
             };
-            write_list(style, depth, ['{', '}'], pairs, out, |(key, value), out| {
-                write_string(&text(&key), style.ascii, out);
-                out.push_str(colon);
+            write_list(style, depth, ["{", "}"], pairs, out, |(key, value), out| {
+                let key = key
+                    .as_str()
+                    .map_or_else(|| number_or_name(&key), str::to_owned);
+                write_string(&key, style.ascii, out);
+                out.push(colon);
                 write_json(&value, style, depth + 1, out);
             });
         }
         ValueKind::Seq | ValueKind::Iterable => {
             let items = items(value).collect();
-            write_list(style, depth, ['[', ']'], items, out, |item, out| {
+            write_list(style, depth, ["[", "]"], items, out, |item, out| {
                 write_json(&item, style, depth + 1, out);
             });
         }
-        _ => write_string(&text(value), style.ascii, out),
+        _ => {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            write_string(&text, style.ascii, out);
+        }
     }
+}
+
+/// A key that is no text, as `str` writes it.
+fn number_or_name(key: &Value) -> String {
+    text(key).unwrap_or_default()
 }
 
 fn write_list<T>(
     style: &JsonStyle,
     depth: usize,
-    [open, close]: [char; 2],
+    [open, close]: [&str; 2],
     items: Vec<T>,
-    out: &mut String,
-    mut write: impl FnMut(T, &mut String),
+    out: &mut Bounded,
+    mut write: impl FnMut(T, &mut Bounded),
 ) {
     let comma = match (&style.separators, style.indent) {
         (Some([comma, _]), _) => comma,
         (None, Some(_)) => ",",
         (None, None) => ", ",
     };
-    let line = |depth: usize, out: &mut String| {
+    let line = |depth: usize, out: &mut Bounded| {
         if let Some(indent) = style.indent {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', indent * depth));
+            out.push("\n");
+            out.spaces(indent * depth);
         }
     };
     let is_empty = items.is_empty();
     out.push(open);
     for (index, item) in items.into_iter().enumerate() {
+        if out.is_full() {
+            return;
+        }
         if index > 0 {
-            out.push_str(comma);
+            out.push(comma);
         }
         line(depth + 1, out);
         write(item, out);
@@ -139,26 +224,28 @@ fn write_list<T>(
     out.push(close);
 }
 
-fn write_string(text: &str, ascii: bool, out: &mut String) {
-    out.push('"');
+fn write_string(text: &str, ascii: bool, out: &mut Bounded) {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
     for c in text.chars() {
         match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{c}' => quoted.push_str("\\f"),
             c if u32::from(c) < 0x20 || (ascii && !c.is_ascii()) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(out, "\\u{unit:04x}");
+                    let _ = write!(quoted, "\\u{unit:04x}");
                 }
             }
-            c => out.push(c),
+            c => quoted.push(c),
         }
     }
-    out.push('"');
+    quoted.push('"');
+    out.push(&quoted);
 }
 
 /// A number as `repr` and `json.dumps` write it.

@@ -131,6 +131,48 @@ fn templates_that_run_or_grow_without_end_are_stopped() {
 }
 
 #[test]
+fn values_that_are_nested_or_shared_without_end_are_stopped() {
+    let nested = "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}";
+    let shared = "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}";
+    for (value, written) in [
+        (nested, "{{ ns.x|tojson }}"),
+        (nested, "{{ ns.x }}"),
+        (nested, "ok"),
+        (shared, "{{ ns.x|tojson }}"),
+        (shared, "{{ ns.x|string }}"),
+        (shared, "{{ raise_exception(ns.x) }}"),
+        ("", "{{ (range(100000)|list * 100)|tojson(indent=1000) }}"),
+        ("", "{{ '%1000000000d'|format(1) }}"),
+        ("", "{{ '{:>1000000000}'.format(1) }}"),
+        ("", "{{ ('\n' * 1000000)|indent(1000) }}"),
+        ("", "{{ [1]|pprint }}"),
+    ] {
+        // Nested lists may be written, if their depth is bearable; all else is an
+        // error.
+        match render(&[value, written].concat(), json!({})) {
+            Ok(text) => assert!(value == nested && text.len() < 1 << 20, "{value}{written}"),
+            Err(Error::TemplateFailed { .. } | Error::TemplateSyntax { .. }) => {}
+            Err(error) => panic!("{value}{written}: {error}"),
+        }
+    }
+    assert_renders(
+        "{{ '%s is %d'|format('a', 3) }} {{ '{}!'.format('b') }}",
+        json!({}),
+        "a is 3 b!",
+    );
+}
+
+#[test]
+fn a_long_conversation_is_no_loop() {
+    let messages: Vec<Value> = (0..3000)
+        .map(|n| json!({"role": "user", "content": n.to_string()}))
+        .collect();
+    let source = "{% for m in messages %}{{ m.role }}{{ m.content }}{% if loop.last %}!{% endif %}\n{% endfor %}";
+    let text = render(source, json!({"messages": messages})).unwrap();
+    assert!(text.ends_with("user2999!"), "{}", text.len());
+}
+
+#[test]
 fn the_date_of_today_is_there() {
     let year = render("{{ strftime_now('%Y') }}", json!({})).unwrap();
     assert!(year.parse::<u32>().is_ok_and(|year| year >= 2026), "{year}");

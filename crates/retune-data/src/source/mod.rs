@@ -24,6 +24,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
 
+pub(crate) use files::by_name as format_by_name;
 pub(crate) use json::{kind, parse_text};
 
 pub use charset::encoding_for_label;

@@ -23,8 +23,11 @@ fn any_samples() -> impl Strategy<Value = Vec<Labelled>> {
     proptest::collection::vec(sample, 1..9)
 }
 
-/// The inputs, and the positions with what they predict, of each sample of a batch.
-fn unpacked(batch: &PackedBatch) -> Vec<(usize, Vec<u32>, Vec<(usize, u32)>)> {
+/// A sample, its inputs, and the positions with what they predict.
+type Unpacked = (usize, Vec<u32>, Vec<(usize, u32)>);
+
+/// The samples of a batch.
+fn unpacked(batch: &PackedBatch) -> Vec<Unpacked> {
     let prefix = if batch.shared_prefix {
         batch.offsets[1]
     } else {

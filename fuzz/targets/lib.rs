@@ -22,6 +22,10 @@ pub fn read(bytes: &[u8], formats: &[Format]) {
         let samples = Samples::open(std::slice::from_ref(&path), options).expect("it is there");
         let items = samples.count();
         // Each item takes a byte at least, and the end may be an error.
-        assert!(items <= bytes.len() + 2, "{items} items of {} bytes", bytes.len());
+        assert!(
+            items <= bytes.len() + 2,
+            "{items} items of {} bytes",
+            bytes.len()
+        );
     }
 }

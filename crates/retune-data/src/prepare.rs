@@ -11,7 +11,7 @@ use crate::dataset::{DataOptions, Samples};
 use crate::encode::{Encoder, Fate};
 use crate::error::{Error, Result};
 use crate::sample::Sample;
-use crate::source::{Place, find_files};
+use crate::source::{Place, find_files, format_by_name};
 
 /// Samples that are worked on at a time.
 const BATCH: usize = 1024;
@@ -170,8 +170,8 @@ fn key(
     hash.update(settings.as_bytes());
     for path in find_files(paths)? {
         hash.update(file_hash(&path)?);
-        // The name may tell the format.
-        hash.update(path.extension().unwrap_or_default().as_encoded_bytes());
+        // `a.json.gz` and `a.csv.gz` with the same bytes are two files.
+        hash.update(format!("{:?}", format_by_name(&path)));
     }
     let digest = hash.finalize();
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())

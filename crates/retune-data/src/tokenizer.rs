@@ -233,11 +233,21 @@ impl Tokenizer {
                 .next_back()
                 .map_or(0, |(at, _)| at);
             add_ids(&self.plain, &rest[..first], false, &mut ids)?;
-            let joined: String = rest[first..].replacen(GUARD, "", 1);
-            let token = self.special.iter().find(|token| joined.starts_with(*token));
-            let len = token.map_or(guard - first, String::len);
-            add_ids(&self.literal, &joined[..len], false, &mut ids)?;
-            rest = &rest[first + len + GUARD.len_utf8()..];
+            // The guard stands behind the token's first character.
+            let (head, tail) = (&rest[first..guard], &rest[guard + GUARD.len_utf8()..]);
+            let behind_head = |token: &&String| {
+                token
+                    .strip_prefix(head)
+                    .is_some_and(|inner| tail.starts_with(inner))
+            };
+            let token = self.special.iter().find(behind_head);
+            add_ids(
+                &self.literal,
+                token.map_or(head, |token| token),
+                false,
+                &mut ids,
+            )?;
+            rest = &tail[token.map_or(0, |token| token.len() - head.len())..];
         }
         add_ids(&self.plain, rest, false, &mut ids)?;
         Ok(ids)

@@ -165,11 +165,17 @@ pub(super) fn read_call(fields: &Fields<'_>, call: &Json, field: &str) -> Result
     };
     let arguments = match call.get("arguments") {
         None | Some(Json::Null) => Json::Object(Map::new()),
+        Some(Json::String(text)) if text.trim().is_empty() => Json::Object(Map::new()),
         Some(Json::String(text)) => parse_text(text).map_err(|problem| {
             let problem = format!("expected JSON, found text that is none: {problem}");
             fields.fault(&format!("{field}.arguments"), problem)
         })?,
         Some(arguments) => arguments.clone(),
     };
+    if !arguments.is_object() {
+        let field = format!("{field}.arguments");
+        let expected = "an object of arguments";
+        return Err(fields.unexpected(&field, expected, &arguments).into());
+    }
     Ok(tool_call(name, arguments))
 }

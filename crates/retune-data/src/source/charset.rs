@@ -43,6 +43,8 @@ pub(super) struct Decoded {
     raw: Vec<u8>,
     taken: usize,
     ended: bool,
+    /// An error behind what was read.
+    failed: Option<io::Error>,
     /// Decoded text, from `given` on not handed out yet.
     text: Vec<u8>,
     given: usize,
@@ -62,6 +64,7 @@ impl Decoded {
             raw: Vec::new(),
             taken: 0,
             ended: false,
+            failed: None,
             text: Vec::new(),
             given: 0,
         }
@@ -71,6 +74,14 @@ impl Decoded {
     fn fill_window(&mut self) -> io::Result<()> {
         self.raw.drain(..self.taken);
         self.taken = 0;
+        if self.raw.is_empty()
+            && let Some(error) = self.failed.take()
+        {
+            return Err(error);
+        }
+        if self.failed.is_some() {
+            return Ok(());
+        }
         while !self.ended && self.raw.len() < WINDOW {
             let filled = self.raw.len();
             self.raw.resize(filled + WINDOW, 0);
@@ -79,7 +90,13 @@ impl Decoded {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 Err(error) => {
                     self.raw.truncate(filled);
-                    return Err(error);
+                    if filled == 0 {
+                        return Err(error);
+                    }
+                    // What was read before goes out first; whoever asks for more
+                    // gets the error.
+                    self.failed = Some(error);
+                    return Ok(());
                 }
                 Ok(0) => {
                     self.ended = true;
@@ -240,14 +257,14 @@ fn guess(window: &[u8]) -> &'static Encoding {
     };
     // A window may end inside a character.
     let whole = &window[..window.len().saturating_sub(4).max(window.len().min(64))];
-    let mut decoder = candidate.new_decoder_without_bom_handling();
-    let mut text = String::with_capacity(
-        decoder
-            .max_utf8_buffer_length(whole.len())
-            .unwrap_or(4 * WINDOW),
-    );
-    let (_, _, errors) = decoder.decode_to_string(whole, &mut text, false);
-    if east_asian.contains(&encoding) && !errors {
+    let (text, _) = candidate.decode_without_bom_handling(whole);
+    let beyond_ascii = text.chars().filter(|c| !c.is_ascii()).count();
+    let broken = text
+        .chars()
+        .filter(|c| *c == char::REPLACEMENT_CHARACTER)
+        .count();
+    // A few broken bytes are errors of their rows, and not of the file.
+    if east_asian.contains(&encoding) && broken * 20 <= beyond_ascii {
         candidate
     } else {
         encoding_rs::UTF_8

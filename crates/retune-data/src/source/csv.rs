@@ -271,8 +271,10 @@ impl Track {
     /// The line of the record that ends before `offset`.
     fn line_of_record(&mut self, offset: u64) -> u64 {
         let mut line = self.line;
-        while let Some((_, start)) = self.starts.front().filter(|(start, _)| *start < offset) {
-            line = *start;
+        while let Some((start, at)) = self.starts.front().copied()
+            && start < offset
+        {
+            line = at;
             self.starts.pop_front();
         }
         line

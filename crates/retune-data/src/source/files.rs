@@ -83,7 +83,7 @@ fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
-pub(super) fn by_name(path: &Path) -> Option<Format> {
+pub(crate) fn by_name(path: &Path) -> Option<Format> {
     let mut extension = path.extension()?.to_str()?.to_ascii_lowercase();
     if COMPRESSIONS.contains(&extension.as_str()) {
         let inner = Path::new(path.file_stem()?);

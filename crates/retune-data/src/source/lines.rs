@@ -77,6 +77,13 @@ impl Text {
         Ok(self.chunk()?.first().copied())
     }
 
+    /// Whether the first byte beyond white space is `byte`, as far as the first
+    /// chunk tells. Nothing is consumed.
+    pub(super) fn begins_with(&mut self, byte: u8) -> Result<bool> {
+        let mut chunk = self.chunk()?.iter();
+        Ok(chunk.find(|b| !b.is_ascii_whitespace()) == Some(&byte))
+    }
+
     /// The first byte that is no white space, not yet consumed.
     pub(super) fn skip_space(&mut self) -> Result<Option<u8>> {
         loop {

@@ -24,6 +24,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
 
+pub(crate) use files::by_name as format_by_name;
 pub(crate) use json::{kind, parse_text};
 
 pub use charset::encoding_for_label;
@@ -162,9 +163,11 @@ impl Rows {
         }
         let bytes = bytes::open(&path)?;
         let decoded = charset::Decoded::new(bytes, options.encoding, Arc::clone(&file.encoding));
-        let text = lines::Text::new(path, decoded)?;
+        let mut text = lines::Text::new(path, decoded)?;
         let inner: Box<dyn Iterator<Item = Result<Row>> + Send> = match format {
             Format::Json => Box::new(json::JsonRows::new(text)?),
+            // Many a file with one array is named so.
+            Format::JsonLines if text.begins_with(b'[')? => Box::new(json::JsonRows::new(text)?),
             Format::JsonLines => Box::new(json::LineRows::new(text)),
             Format::Csv | Format::Tsv => Box::new(csv::CsvRows::open(text, format, options)?),
             Format::Text => Box::new(text::TextRows::new(text, options.sample_by)),

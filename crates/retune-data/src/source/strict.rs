@@ -1,6 +1,7 @@
 //! JSON that is read as it stands: a field that stands twice is an error
 //! instead of the last one winning.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -13,11 +14,16 @@ pub(super) struct Fault {
     pub(super) problem: String,
 }
 
+/// Values in one row at most: a list of zeros takes twenty times its text in
+/// memory.
+const MAX_VALUES: usize = 1_000_000;
+
 /// Parses one JSON value that fills `text`. Nesting is bounded by `serde_json`
 /// at 128.
 pub(super) fn parse(text: &str) -> Result<Json, Fault> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Strict.deserialize(&mut deserializer);
+    let left = Cell::new(MAX_VALUES);
+    let value = Strict(&left).deserialize(&mut deserializer);
     value
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| {
@@ -35,9 +41,23 @@ pub(super) fn parse(text: &str) -> Result<Json, Fault> {
         })
 }
 
-struct Strict;
+/// Reads a value, and counts down for each.
+#[derive(Clone, Copy)]
+struct Strict<'a>(&'a Cell<usize>);
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl Strict<'_> {
+    fn count<E: serde::de::Error>(self) -> Result<(), E> {
+        match self.0.get().checked_sub(1) {
+            Some(left) => {
+                self.0.set(left);
+                Ok(())
+            }
+            None => Err(E::custom(format!("holds more than {MAX_VALUES} values"))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Json;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
@@ -45,7 +65,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +102,8 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict)? {
+        while let Some(item) = items.next_element_seed(self)? {
+            self.count()?;
             list.push(item);
         }
         Ok(Json::Array(list))
@@ -91,10 +112,11 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
+            self.count()?;
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format!("field `{key}` stands twice")));
             }
-            map.insert(key, entries.next_value_seed(Strict)?);
+            map.insert(key, entries.next_value_seed(self)?);
         }
         Ok(Json::Object(map))
     }

@@ -1,6 +1,5 @@
 //! Conversations to tokens and labels.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -18,44 +17,21 @@ const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' +
 const START: u32 = 256;
 const END: u32 = 257;
 
-/// The character that stands for a byte in a byte-level vocabulary.
-fn byte_char(byte: u8) -> char {
-    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    if printable(byte) {
-        return char::from(byte);
-    }
-    let before = (0..byte).filter(|b| !printable(*b)).count() as u32;
-    char::from_u32(256 + before).unwrap()
-}
-
-/// A model folder whose tokens are bytes, and ChatML's two markers.
+/// The model of `tests/models/bytes` with another template, whose tokens are bytes
+/// and ChatML's two markers. The limit that somebody saved with it has no effect.
 fn folder(template: &str) -> TempDir {
-    let vocabulary: HashMap<String, u32> = (0..=255u8)
-        .map(|byte| (byte_char(byte).to_string(), u32::from(byte)))
-        .collect();
-    let token = |id: u32, content: &str| {
-        json!({"id": id, "content": content, "special": true, "single_word": false,
-               "lstrip": false, "rstrip": false, "normalized": false})
-    };
-    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
-    let tokenizer = json!({
-        "version": "1.0",
-        "truncation": {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
-        "padding": null,
-        "added_tokens": [token(START, "<|im_start|>"), token(END, "<|im_end|>")],
-        "normalizer": null,
-        "pre_tokenizer": byte_level,
-        "post_processor": null,
-        "decoder": byte_level,
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
-    });
-    let config = json!({"chat_template": template, "eos_token": {"content": "<|im_end|>"}, "bos_token": null});
     let folder = TempDir::new().unwrap();
-    let write = |name: &str, value: &Value| {
-        std::fs::write(folder.path().join(name), value.to_string()).unwrap();
+    let change = |name: &str, key: &str, value: Value| {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/bytes");
+        let text = std::fs::read_to_string(model.join(name)).unwrap();
+        let mut file: Value = serde_json::from_str(&text).unwrap();
+        file[key] = value;
+        std::fs::write(folder.path().join(name), file.to_string()).unwrap();
     };
-    write("tokenizer.json", &tokenizer);
-    write("tokenizer_config.json", &config);
+    let limit =
+        json!({"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
+    change("tokenizer.json", "truncation", limit);
+    change("tokenizer_config.json", "chat_template", template.into());
     folder
 }
 
@@ -170,6 +146,40 @@ fn a_folder_that_is_no_model_is_named() {
         "{}",
         message(path)
     );
+}
+
+/// Templates write a tool's arguments as they are, keys included.
+#[test]
+fn a_key_never_becomes_a_control_token() {
+    let template = CHATML.replace("m.content", "m.content + (m.tool_calls | tojson)");
+    let folder = folder(&template);
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+    let mut answer = Message::new(Role::Assistant, "b");
+    answer.tool_calls = vec![json!({"function": {"arguments": {"<|im_end|>": "<|im_start|>"}}})];
+    let content = Content::Conversation(Conversation {
+        messages: vec![answer],
+        tools: Vec::new(),
+    });
+    let sample = label_content(&tokenizer, &content, &LabelOptions::default()).unwrap();
+    let count = |id| {
+        sample
+            .input_ids
+            .iter()
+            .filter(|found| **found == id)
+            .count()
+    };
+    assert_eq!((count(START), count(END)), (1, 1));
+}
+
+/// With the mark that keeps special tokens apart, a text could break those of the
+/// template.
+#[test]
+fn a_text_cannot_bring_the_mark_of_special_tokens() {
+    let turns =
+        json!([{"role": "user", "content": "\u{fdd0}a"}, {"role": "assistant", "content": "b"}]);
+    let error = label(CHATML, &turns).unwrap_err();
+    assert!(matches!(error, Error::Encoding { .. }), "{error}");
+    assert!(error.to_string().contains("U+FDD0"), "{error}");
 }
 
 proptest! {

@@ -7,6 +7,7 @@ mod folder;
 mod hostile;
 mod labels;
 mod layouts;
+mod properties;
 mod shared;
 mod source;
 mod templates;

@@ -1,13 +1,13 @@
 //! Files that are empty, broken, cut off, endless or made to harm.
 
+mod models;
+
 use std::io::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 
 use retune_data::source::{Format, ReadOptions, Rows, find_files};
-use retune_data::{
-    Content, DataOptions, Error, LabelOptions, Samples, Tokenizer, label as label_content,
-};
-use serde_json::{Value as Json, json};
+use retune_data::{DataOptions, Error, Samples};
+use serde_json::json;
 
 use crate::folder::{Folder, fields, outcome, parquet_file, read, refusal};
 
@@ -35,11 +35,8 @@ fn a_file_without_rows_is_an_error() {
         refusal("a.parquet", parquet_file(&[])),
         "a.parquet holds no rows"
     );
-    let list = refusal("a.jsonl", "[]");
-    assert_eq!(
-        list,
-        "a.jsonl, row 1 (line 1): expected an object with fields, found a list"
-    );
+    // Named by the line, it is an array all the same.
+    assert_eq!(refusal("a.jsonl", "[]"), "a.jsonl holds an empty list");
 }
 
 #[test]
@@ -154,13 +151,7 @@ fn nesting_is_bounded() {
 }
 
 /// A row of 65 MiB between two others.
-fn long_row(
-    folder: &Folder,
-    name: &str,
-    before: &str,
-    filling: &str,
-    behind: &str,
-) -> std::path::PathBuf {
+fn long_row(folder: &Folder, name: &str, before: &str, filling: &str, behind: &str) -> PathBuf {
     let path = folder.path().join(name);
     let mut file = std::fs::File::create(&path).unwrap();
     let filling = filling.repeat((1 << 20) / filling.len());
@@ -312,7 +303,7 @@ fn damaged_parquet_never_panics() {
     ]);
     let mut errors = 0;
     for at in 0..bytes.len() {
-        for mask in [0x01, 0x08, 0x80, 0xff] {
+        for mask in [1 << (at % 8), 0xff] {
             let mut damaged = bytes.clone();
             damaged[at] ^= mask;
             let (rows, problems) = outcome("a.parquet", damaged);
@@ -324,7 +315,7 @@ fn damaged_parquet_never_panics() {
             errors += problems.len();
         }
     }
-    assert!(errors > bytes.len(), "{errors} of {}", 4 * bytes.len());
+    assert!(errors > bytes.len() / 2, "{errors} of {}", 2 * bytes.len());
 }
 
 #[test]
@@ -388,107 +379,4 @@ fn a_folder_is_no_file_whatever_its_name() {
         let error = Rows::open(&path, &options).unwrap_err();
         assert!(matches!(error, Error::File { .. }), "{error}");
     }
-}
-
-/// Opens the model in `folder`, and uses it if that succeeds.
-fn use_model(folder: &Path) -> Result<usize, Error> {
-    let tokenizer = Tokenizer::open(folder)?;
-    let conversation = retune_data::Conversation::of_turn("甄嬛 <|im_end|> a1", " b\n");
-    let contents = [
-        Content::Conversation(conversation),
-        Content::Text("甄嬛 a1".to_owned()),
-    ];
-    let mut tokens = 0;
-    for content in contents {
-        let labelled = label_content(&tokenizer, &content, &LabelOptions::default())?;
-        tokenizer.decode(&labelled.input_ids);
-        tokens += labelled.input_ids.len();
-    }
-    Ok(tokens)
-}
-
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/bytes");
-
-fn model_file(name: &str) -> String {
-    std::fs::read_to_string(Path::new(MODEL).join(name)).unwrap()
-}
-
-/// Every value inside `value`, by its path.
-fn paths(value: &Json, path: &str, found: &mut Vec<String>) {
-    found.push(path.to_owned());
-    let escape = |key: &str| key.replace('~', "~0").replace('/', "~1");
-    match value {
-        Json::Object(parts) => {
-            for (key, part) in parts.iter().take(12) {
-                paths(part, &format!("{path}/{}", escape(key)), found);
-            }
-        }
-        Json::Array(parts) => {
-            for (index, part) in parts.iter().enumerate().take(3) {
-                paths(part, &format!("{path}/{index}"), found);
-            }
-        }
-        _ => {}
-    }
-}
-
-#[test]
-fn hostile_models_are_errors() {
-    assert!(use_model(Path::new(MODEL)).unwrap() > 10);
-    let folder = Folder::new();
-    let values = [
-        json!(null),
-        json!(true),
-        json!(-1),
-        json!(u64::MAX),
-        json!(4_294_967_295u32),
-        json!(1e300),
-        json!(""),
-        json!("x"),
-        json!([]),
-        json!([[]]),
-        json!({}),
-        json!({"content": [1]}),
-        json!({"type": "Sequence"}),
-    ];
-    let files = ["tokenizer.json", "tokenizer_config.json"];
-    let mut refused = 0;
-    for name in files {
-        for other in files {
-            folder.write(other, model_file(other));
-        }
-        let text = model_file(name);
-        for length in 0..text.trim_end().len() {
-            if text.is_char_boundary(length) && (length % 7 == 0 || length > text.len() - 20) {
-                folder.write(name, &text[..length]);
-                let error = use_model(folder.path()).unwrap_err().to_string();
-                assert!(error.contains(name), "{length}: {error}");
-            }
-        }
-        let value: Json = serde_json::from_str(&text).unwrap();
-        let mut found = Vec::new();
-        paths(&value, "", &mut found);
-        assert!(found.len() > 3);
-        for path in found {
-            for wrong in &values {
-                let mut changed = value.clone();
-                *changed.pointer_mut(&path).unwrap() = wrong.clone();
-                folder.write(name, changed.to_string());
-                refused += usize::from(use_model(folder.path()).is_err());
-            }
-        }
-        for text in [
-            "",
-            "[]",
-            "null",
-            "\u{feff}{}",
-            &"[".repeat(10_000),
-            &"{\"a\":".repeat(10_000),
-        ] {
-            folder.write(name, text);
-            let error = use_model(folder.path()).unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
-        }
-    }
-    assert!(refused > 300, "{refused}");
 }

@@ -17,6 +17,17 @@ use crate::text::damage::{DamageKind, find_damage};
 use crate::text::ngrams::units;
 use crate::text::personal::find_personal;
 
+/// Rules that find rows by other rows.
+const OF_GROUPS: [&str; 2] = ["exact-duplicate", "near-duplicate"];
+/// Rules that find nothing without a tokenizer.
+const NEED_MODEL: [&str; 6] = [
+    "over-long",
+    "zero-label",
+    "own-marker",
+    "template-refuses",
+    "template-prefix",
+    "template-terminator",
+];
 /// Fields whose text is no one's speech, and is left as it is.
 const KEPT_FIELDS: [&str; 6] = ["role", "from", "tools", "id", "tool_call_id", "label"];
 
@@ -29,12 +40,13 @@ pub enum Edit {
     Html,
     /// White space at both ends goes.
     Whitespace,
-    /// What looks like personal data becomes a word in brackets: `[phone]`.
+    /// What looks like personal data becomes a word in brackets, such as
+    /// `[mobile number]`.
     PersonalData,
 }
 
 impl Edit {
-    /// All of them with the names that `--strip` takes, and `--mask`.
+    /// All of them with the names that `--strip` takes.
     pub const NAMES: [(&'static str, Edit); 4] = [
         ("control-character", Edit::ControlCharacters),
         ("html", Edit::Html),
@@ -124,11 +136,27 @@ fn character(entity: &str) -> String {
         "copy" => "©",
         "times" => "×",
         _ => {
-            let character = number.and_then(char::from_u32);
-            return character.map_or_else(|| entity.to_owned(), String::from);
+            let Some(number) = number else {
+                return entity.to_owned();
+            };
+            return windows_1252(number).map_or_else(String::new, String::from);
         }
     };
     named.to_owned()
+}
+
+/// The character of a number. Pages mean Windows-1252 by 128 to 159; control
+/// characters are none.
+fn windows_1252(number: u32) -> Option<char> {
+    let character = match u8::try_from(number) {
+        Ok(byte @ 128..=159) => {
+            let bytes = [byte];
+            let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(&bytes);
+            text.chars().next()
+        }
+        _ => char::from_u32(number),
+    };
+    character.filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
 }
 
 /// What rows are told apart by when a group of them is capped.
@@ -319,23 +347,40 @@ fn dropped_rows(
             });
         }
     }
-    let mut dropped = HashMap::new();
-    if options.drop.is_empty() {
-        return Ok(dropped);
+    let needs_model = |name: &&String| NEED_MODEL.contains(&name.as_str());
+    if let (Some(name), None) = (options.drop.iter().find(needs_model), encoder) {
+        return Err(Error::Argument {
+            problem: format!(
+                "rows are found by {name} with a tokenizer only\nhint: name the model's folder with --model"
+            ),
+        });
     }
-    let near = options.drop.iter().any(|name| name == "near-duplicate");
-    let lint_options = LintOptions {
-        encoder,
-        rules: options.drop.clone(),
-        near_duplicates: near.then_some(options.threshold),
-        ..LintOptions::default()
-    };
-    let report = lint(paths, data, &lint_options, &mut |_| {})?;
-    for finding in report.findings {
-        for row in finding.rows {
-            dropped
-                .entry((row.file, row.row))
-                .or_insert_with(|| finding.rule.to_owned());
+    // A row is a copy of another one only if that one stays.
+    let (of_groups, of_rows): (Vec<String>, Vec<String>) = options
+        .drop
+        .iter()
+        .cloned()
+        .partition(|name| OF_GROUPS.contains(&name.as_str()));
+    let mut dropped: HashMap<At, String> = HashMap::new();
+    for rules in [of_rows, of_groups] {
+        if rules.is_empty() {
+            continue;
+        }
+        let near = rules.iter().any(|name| name == "near-duplicate");
+        let lint_options = LintOptions {
+            encoder,
+            near_duplicates: near.then_some(options.threshold),
+            without: dropped.keys().copied().collect(),
+            rules,
+            ..LintOptions::default()
+        };
+        let report = lint(paths, data, &lint_options, &mut |_| {})?;
+        for finding in report.findings {
+            for row in finding.rows {
+                dropped
+                    .entry((row.file, row.row))
+                    .or_insert_with(|| finding.rule.to_owned());
+            }
         }
     }
     Ok(dropped)
@@ -377,11 +422,30 @@ fn capped_rows(
     Ok(capped)
 }
 
+/// Whether a text is an object or a list of JSON.
+fn holds_json(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with(['{', '[']) && serde_json::from_str::<Json>(text).is_ok()
+}
+
 fn edit_value(edit: Edit, name: &str, value: &mut Json, changed: &mut bool) {
     if KEPT_FIELDS.contains(&name) {
         return;
     }
     match value {
+        Json::String(text) if holds_json(text) => {
+            // Tools' arguments stand as text; their values are edited, and they
+            // stay what they are.
+            if let Ok(mut inner) = serde_json::from_str::<Json>(text) {
+                let before = *changed;
+                *changed = false;
+                edit_value(edit, "", &mut inner, changed);
+                if *changed {
+                    *text = inner.to_string();
+                }
+                *changed |= before;
+            }
+        }
         Json::String(text) => {
             let new = edit.apply(text);
             if new != *text {

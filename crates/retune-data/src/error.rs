@@ -93,6 +93,19 @@ pub enum Error {
     /// A sample has nothing to learn from.
     #[error("there is nothing to learn from: no turn is the assistant's, or all are excluded")]
     NothingScored,
+    /// No row of a file gave a sample.
+    #[error(
+        "none of {rows} rows is left to learn from: {over_long} had more tokens than max_length, {unusable} could not be used\n\
+         hint: raise --max-length; retune data lint says what is wrong with rows"
+    )]
+    NoSamples {
+        /// Rows read.
+        rows: u64,
+        /// Rows that were dropped because they were too long.
+        over_long: usize,
+        /// Rows that could not be used.
+        unusable: usize,
+    },
     /// A model without a chat template was asked for a conversation.
     #[error(
         "the model has no chat template: neither `chat_template` in tokenizer_config.json nor chat_template.jinja\n\

@@ -5,6 +5,11 @@ use crate::label::{LabelOptions, Learn, Turn, conversation_of, label, turns};
 use crate::sample::{Content, Conversation, Role};
 use crate::tokenizer::Tokenizer;
 
+/// Tokens that are decoded again before each.
+const CONTEXT: usize = 4;
+/// A character has no more tokens than that.
+const LONGEST: usize = 8;
+
 /// One token of a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenView {
@@ -51,13 +56,22 @@ pub fn inspect(
     };
     let mut tokens = Vec::with_capacity(labelled.input_ids.len());
     let mut shown = 0;
+    // The first token that has not been shown yet.
+    let mut first = 0usize;
     for (index, id) in labelled.input_ids.iter().enumerate() {
-        // What earlier tokens decode to can change with the next one, so all of
-        // them are decoded again.
-        let so_far = tokenizer.decode(&labelled.input_ids[..=index]);
-        let whole = so_far.trim_end_matches('\u{fffd}');
-        let text = whole.get(shown..).unwrap_or_default().to_owned();
-        shown = shown.max(whole.len());
+        // What a token decodes to depends on the ones before it.
+        let context = &labelled.input_ids[first.saturating_sub(CONTEXT)..first];
+        let before = tokenizer.decode(context).len();
+        let so_far = tokenizer.decode(&labelled.input_ids[first - context.len()..=index]);
+        let text = so_far.get(before..).unwrap_or_default();
+        let text = match text.ends_with('\u{fffd}') && index - first < LONGEST {
+            true => String::new(),
+            false => {
+                first = index + 1;
+                text.to_owned()
+            }
+        };
+        shown += text.len();
         let span = spans.iter().find(|span| shown <= span.end);
         tokens.push(TokenView {
             id: *id,

@@ -32,7 +32,7 @@ mod tokenizer;
 
 pub use cache::TokenFile;
 pub use clean::{Balance, BalanceBy, CleanOptions, CleanReport, Cleaned, Edit, clean};
-pub use dataset::{DataOptions, Samples};
+pub use dataset::{DataOptions, OpenedFile, Samples};
 pub use encode::{Encoded, Encoder, Fate, OverLong};
 pub use error::{Error, Result, RowError};
 pub use gate::{TemplateFault, check_template};

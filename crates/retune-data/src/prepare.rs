@@ -10,11 +10,8 @@ use crate::cache::{TokenFile, TokenWriter};
 use crate::dataset::{DataOptions, Samples};
 use crate::encode::{Encoder, Fate};
 use crate::error::{Error, Result};
-use crate::sample::Sample;
 use crate::source::{Place, find_files, format_by_name};
 
-/// Samples that are worked on at a time.
-const BATCH: usize = 1024;
 /// Raised when the same input gives other tokens, so that old caches are not
 /// taken.
 const VERSION: u32 = 1;
@@ -92,14 +89,14 @@ pub fn prepare(
     let mut preparation = Preparation::default();
     let mut samples = Samples::open(paths, options.clone())?;
     loop {
-        let batch: Vec<Result<Sample>> = samples.by_ref().take(BATCH).collect();
+        let batch = samples.batch();
         if batch.is_empty() {
             break;
         }
         let count = batch.len() as u64;
         let encoded: Vec<_> = batch
             .into_par_iter()
-            .map(|sample| {
+            .map(|(_, sample)| {
                 let sample = sample?;
                 let encoded = encoder.encode(&sample)?;
                 Ok((sample.place, encoded))
@@ -121,7 +118,18 @@ pub fn prepare(
         progress(preparation.rows);
     }
     if writer.is_empty() {
-        return Err(Error::NothingScored);
+        return Err(Error::NoSamples {
+            rows: preparation.rows,
+            over_long: preparation.over_long.len(),
+            unusable: preparation.unusable.len(),
+        });
+    }
+    // A file that changed meanwhile would be kept under the hash of what it was.
+    if key != self::key(paths, options, encoder, bad_rows)? {
+        return Err(Error::Argument {
+            problem: "a data file changed while it was read\nhint: try again once it is written"
+                .to_owned(),
+        });
     }
     let tokens = writer.finish(&preparation)?;
     Ok(Prepared {

@@ -1,5 +1,5 @@
 //! Words of a text for classic models: segmented, normalised, without stop
-//! words. Chat models read text as it is and do not want this.
+//! words. Chat models read text as it is and do want this.
 
 use jieba_rs::Jieba;
 
@@ -13,10 +13,10 @@ const STOP_WORDS: &str = "\
 什么 怎么 怎样 为什么 谁 哪里 哪个 多少 几 是 在 有 也 都 就 还 又 再 才 只 很 太 更 最 非常 十分 \
 把 被 让 给 对 对于 从 到 向 往 由 于 以 为 为了 比 跟 同 按 按照 关于 通过 \
 吗 呢 吧 啊 呀 哦 嗯 哈 嘛 啦 哎 唉 一 一个 一些 一样 个 们 上 下 里 中 时 时候 后 前 \
-会 能 能够 可以 可 要 想 应该 不 没 没有 不是 就是 还是 已经 曾经 正在 将 \
+会 能 能够 可以 可 要 想 应该 就是 还是 已经 曾经 正在 将 \
 a an the and or but if then else so of in on at by for with from to into as is are was were be been being \
 am do does did have has had i you he she it we they me him her us them my your his its our their this that \
-these those there here what which who whom whose when where why how not no nor can could will would shall \
+these those there here what which who whom whose when where why how nor can could will would shall \
 should may might must just very too also than more most some any all each such only own same s t";
 
 /// Segments texts. Making one reads jieba's dictionary, which takes a while.

@@ -47,11 +47,15 @@ pub fn split(rows: &[SplitRow], fractions: &[f64], seed: u64) -> Vec<usize> {
         }
     }
     let mut side = seen;
+    // What rounding has left out of a part so far, so that many small strata
+    // add up to the share that was asked for.
+    let mut owed = vec![0.0; fractions.len()];
     for (stratum, mut members) in strata {
         members.sort_unstable();
         let wanted: Vec<f64> = fractions
             .iter()
-            .map(|fraction| fraction * sizes[stratum] as f64)
+            .zip(&owed)
+            .map(|(fraction, owed)| fraction * sizes[stratum] as f64 + owed)
             .collect();
         let mut filled = vec![0.0; fractions.len()];
         for (_, group) in members {
@@ -63,6 +67,9 @@ pub fn split(rows: &[SplitRow], fractions: &[f64], seed: u64) -> Vec<usize> {
                 filled[part] += size;
                 side.insert(group, part + 1);
             }
+        }
+        for part in 0..fractions.len() {
+            owed[part] = wanted[part] - filled[part];
         }
     }
     rows.iter().map(|row| side[&row.group]).collect()

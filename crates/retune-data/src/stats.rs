@@ -30,7 +30,7 @@ pub struct TextStats {
     pub with_system: u64,
     /// Rows whose conversation has tools.
     pub with_tools: u64,
-    /// Characters of prompts and answers.
+    /// Characters of prompts.
     pub prompt_chars: u64,
     /// Characters of answers.
     pub answer_chars: u64,

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::contained::contained;
 use crate::error::{Error, Result};
-use crate::sample::Message;
+use crate::sample::{Message, Role};
 use crate::template::ChatTemplate;
 
 /// Marks a special token inside a user's text until the template is rendered.
@@ -44,6 +44,9 @@ pub struct Tokenizer {
     variables: Map<String, Json>,
     /// The texts of special tokens, the longest first.
     special: Vec<String>,
+    /// The same of all tokens that were added to the vocabulary, such as
+    /// `<tool_call>` and `<think>`.
+    added: Vec<String>,
     /// At which generation stops.
     stop_tokens: Vec<String>,
     /// Whether the template asks for the time.
@@ -72,15 +75,19 @@ impl Tokenizer {
         let bytes = read(&path)?;
         let mut hash = Sha256::new();
         add_to_hash(&mut hash, &bytes);
-        let mut plain = contained(|| tokenizers::Tokenizer::from_bytes(bytes))
-            .unwrap_or_else(|panic| Err(panic.into()))
+        let mut json: Json = serde_json::from_slice(&bytes)
             .map_err(|error| wrong(&path, format!("is no tokenizer: {error}")))?;
-        // Limits and padding of whoever saved it are not part of the model.
-        plain.with_padding(None);
-        plain
-            .with_truncation(None)
-            .map_err(|error| wrong(&path, error.to_string()))?;
-        let mut literal = plain.clone();
+        drop(bytes);
+        if let Some(dropout) = json.pointer_mut("/model/dropout") {
+            // The same text has the same tokens.
+            *dropout = Json::Null;
+        }
+        let plain = parsed(&path, &json)?;
+        // To the copy that takes all tokens for text, all of them are special.
+        for token in json["added_tokens"].as_array_mut().into_iter().flatten() {
+            token["special"] = Json::Bool(true);
+        }
+        let mut literal = parsed(&path, &json)?;
         literal.set_encode_special_tokens(true);
         let path = folder.join("tokenizer_config.json");
         let config: Map<String, Json> = serde_json::from_slice(&read(&path)?)
@@ -112,7 +119,8 @@ impl Tokenizer {
         let template = compile(sources.plain)?;
         let tool_template = compile(sources.tools)?;
         Ok(Self {
-            special: special_texts(&plain),
+            special: added_texts(&plain, true),
+            added: added_texts(&plain, false),
             stop_tokens: stop_tokens(folder, &plain, &variables)?,
             depends_on_date,
             plain,
@@ -151,14 +159,14 @@ impl Tokenizer {
         let mut variables = self.variables.clone();
         let messages = messages
             .iter()
-            .map(|message| self.guarded(&message.to_json()))
+            .map(|message| self.guarded_message(message))
             .collect::<Result<_>>()?;
         let tools = match tools {
             [] => Json::Null,
             tools => Json::Array(
                 tools
                     .iter()
-                    .map(|tool| self.guarded(tool))
+                    .map(|tool| guarded(&self.added, tool))
                     .collect::<Result<_>>()?,
             ),
         };
@@ -171,56 +179,21 @@ impl Tokenizer {
 
     /// The same value with guards in its texts and keys: a tool's arguments may
     /// have any key, and templates write it.
-    fn guarded(&self, value: &Json) -> Result<Json> {
-        Ok(match value {
-            Json::String(text) => Json::String(self.guard(text)?),
-            Json::Array(items) => Json::Array(
-                items
-                    .iter()
-                    .map(|item| self.guarded(item))
-                    .collect::<Result<_>>()?,
-            ),
-            Json::Object(fields) => {
-                let fields = fields.iter();
-                let fields =
-                    fields.map(|(key, value)| Ok((self.guard(key)?, self.guarded(value)?)));
-                Json::Object(fields.collect::<Result<_>>()?)
-            }
-            other => other.clone(),
-        })
-    }
-
-    /// Puts [`GUARD`] behind the first character of each special token.
-    ///
-    /// # Errors
-    /// `Encoding` if a text brings its own, with which it could break the special
-    /// tokens of the template.
-    fn guard(&self, text: &str) -> Result<String> {
-        if text.contains(GUARD) {
-            return Err(Error::Encoding {
-                problem: "it holds U+FDD0, which is no character".to_owned(),
-            });
-        }
-        if !self
-            .special
-            .iter()
-            .any(|token| text.contains(token.as_str()))
-        {
-            return Ok(text.to_owned());
-        }
-        let mut guarded = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            guarded.push(c);
-            if let Some(token) = self.special.iter().find(|token| rest.starts_with(*token)) {
-                guarded.push(GUARD);
-                guarded.push_str(&token[c.len_utf8()..]);
-                rest = &rest[token.len()..];
-            } else {
-                rest = &rest[c.len_utf8()..];
+    /// A message with its tokens guarded. What the assistant says may hold added
+    /// tokens that are not special, such as `<think>`: it is to learn them.
+    fn guarded_message(&self, message: &Message) -> Result<Json> {
+        let tokens = match message.role {
+            Role::Assistant => &self.special,
+            _ => &self.added,
+        };
+        let mut json = message.to_json();
+        if let Json::Object(fields) = &mut json {
+            // Ours, and compared by templates.
+            for (_, value) in fields.iter_mut().filter(|(name, _)| *name != "role") {
+                *value = guarded(tokens, value)?;
             }
         }
-        Ok(guarded)
+        Ok(json)
     }
 
     /// The ids of a rendered text, without further special tokens.
@@ -240,7 +213,7 @@ impl Tokenizer {
                     .strip_prefix(head)
                     .is_some_and(|inner| tail.starts_with(inner))
             };
-            let token = self.special.iter().find(behind_head);
+            let token = self.added.iter().find(behind_head);
             add_ids(
                 &self.literal,
                 token.map_or(head, |token| token),
@@ -294,9 +267,9 @@ impl Tokenizer {
         self.plain.token_to_id(token)
     }
 
-    /// Whether `token` is one special token of this tokenizer.
-    pub fn is_special(&self, token: &str) -> bool {
-        self.special.iter().any(|special| special == token)
+    /// Whether `token` was added to this vocabulary, special or not.
+    pub fn is_added(&self, token: &str) -> bool {
+        self.added.iter().any(|added| added == token)
     }
 
     /// Into how many tokens `text` falls.
@@ -347,6 +320,48 @@ fn add_ids(
         })?;
     ids.extend_from_slice(encoding.get_ids());
     Ok(())
+}
+
+fn guarded(tokens: &[String], value: &Json) -> Result<Json> {
+    Ok(match value {
+        Json::String(text) => Json::String(guard(tokens, text)?),
+        Json::Array(items) => {
+            let items = items.iter().map(|item| guarded(tokens, item));
+            Json::Array(items.collect::<Result<_>>()?)
+        }
+        Json::Object(fields) => {
+            let fields = fields.iter();
+            let fields =
+                fields.map(|(key, value)| Ok((guard(tokens, key)?, guarded(tokens, value)?)));
+            Json::Object(fields.collect::<Result<_>>()?)
+        }
+        other => other.clone(),
+    })
+}
+
+/// Puts [`GUARD`] behind the first character of each of `tokens`.
+fn guard(tokens: &[String], text: &str) -> Result<String> {
+    if text.contains(GUARD) {
+        return Err(Error::Encoding {
+            problem: "it holds U+FDD0, which is no character".to_owned(),
+        });
+    }
+    if !tokens.iter().any(|token| text.contains(token.as_str())) {
+        return Ok(text.to_owned());
+    }
+    let mut guarded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        guarded.push(c);
+        if let Some(token) = tokens.iter().find(|token| rest.starts_with(*token)) {
+            guarded.push(GUARD);
+            guarded.push_str(&token[c.len_utf8()..]);
+            rest = &rest[token.len()..];
+        } else {
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    Ok(guarded)
 }
 
 /// The sources of a model's templates.
@@ -424,11 +439,26 @@ fn stop_tokens(
     Ok(tokens)
 }
 
-fn special_texts(tokenizer: &tokenizers::Tokenizer) -> Vec<String> {
+/// A tokenizer from its JSON, without the limits and the padding of whoever saved
+/// it, which are not part of the model.
+fn parsed(path: &Path, json: &Json) -> Result<tokenizers::Tokenizer> {
+    let bytes = json.to_string();
+    let mut tokenizer = contained(|| tokenizers::Tokenizer::from_bytes(bytes))
+        .unwrap_or_else(|panic| Err(panic.into()))
+        .map_err(|error| wrong(path, format!("is no tokenizer: {error}")))?;
+    tokenizer.with_padding(None);
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| wrong(path, error.to_string()))?;
+    Ok(tokenizer)
+}
+
+/// The texts of added tokens, or of special ones alone.
+fn added_texts(tokenizer: &tokenizers::Tokenizer, special: bool) -> Vec<String> {
     let mut special: Vec<String> = tokenizer
         .get_added_tokens_decoder()
         .into_values()
-        .filter(|token| token.special && !token.content.is_empty())
+        .filter(|token| (token.special || !special) && !token.content.is_empty())
         .map(|token| token.content)
         .collect();
     special.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));

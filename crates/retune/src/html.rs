@@ -33,14 +33,12 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 /// Writes a page with `body` to the file `path`.
-pub(crate) fn write(path: &Path, title: &str, body: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, title: &str, body: &str, overwrite: bool) -> Result<()> {
     let title = escape(title);
     let page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title><style>\n{STYLE}</style></head>\n<body><h1>{title}</h1>\n{body}</body></html>\n"
     );
-    std::fs::write(path, page).map_err(|error| {
-        crate::outcome::input_fault(format!("cannot write {}: {error}", path.display()))
-    })
+    crate::output::write_report(path, &page, overwrite)
 }

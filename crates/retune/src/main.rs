@@ -5,6 +5,7 @@
 mod commands;
 mod html;
 mod outcome;
+mod output;
 mod progress;
 
 use std::process::ExitCode;

@@ -40,7 +40,7 @@ pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) if error.is::<Found>() => ExitCode::from(INPUT),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", crate::output::plain(&format!("{error:#}")));
             ExitCode::from(code(&error))
         }
     }

@@ -1,8 +1,6 @@
 //! Counts what rows say, in their order.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
-use std::sync::Arc;
 
 use super::LintOptions;
 use super::facts::Facts;
@@ -10,10 +8,10 @@ use super::groups::{self, Record};
 use super::report::{Example, FileReport, Finding, Report, RowRef, TokenTotals};
 use super::rules::{RULES, rule};
 use super::skew::Skew;
+use crate::dataset::OpenedFile;
 use crate::error::Error;
 use crate::gate::TemplateFault;
-use crate::layout::Mapping;
-use crate::source::{Place, SourceFile};
+use crate::source::Place;
 use crate::text::minhash::Index;
 
 /// What a rule has found so far.
@@ -30,14 +28,13 @@ pub(super) struct Collector<'a> {
     options: &'a LintOptions<'a>,
     rows: u64,
     files: Vec<FileReport>,
-    /// The file of the last row, and its number.
-    current: Option<(Arc<Path>, u32)>,
-    opened: u32,
     tallies: BTreeMap<&'static str, Tally>,
     records: Vec<Record>,
     /// Hashes of what training rows ask, for validation rows.
     asked: HashMap<u64, u32>,
     near: Option<Index>,
+    /// Of prompts alone, for validation rows.
+    near_prompts: Option<Index>,
     tokens: TokenTotals,
     skew: Skew,
 }
@@ -48,30 +45,13 @@ impl<'a> Collector<'a> {
             options,
             rows: 0,
             files: Vec::new(),
-            current: None,
-            opened: 0,
             tallies: BTreeMap::new(),
             records: Vec::new(),
             asked: HashMap::new(),
             near: options.near_duplicates.map(Index::new),
+            near_prompts: options.near_prompts().map(Index::new),
             tokens: TokenTotals::default(),
             skew: Skew::new(options),
-        }
-    }
-
-    fn row(&mut self, place: &Place) -> RowRef {
-        let same = self
-            .current
-            .as_ref()
-            .is_some_and(|(file, _)| Arc::ptr_eq(file, &place.file));
-        if !same {
-            self.current = Some((Arc::clone(&place.file), self.opened));
-            self.opened += 1;
-        }
-        RowRef {
-            file: self.current.as_ref().map_or(0, |(_, number)| *number),
-            row: place.row,
-            line: place.line.unwrap_or(0),
         }
     }
 
@@ -97,13 +77,13 @@ impl<'a> Collector<'a> {
         }
     }
 
-    pub(super) fn add(&mut self, facts: Result<Facts, Error>) {
+    pub(super) fn add(&mut self, file: u32, facts: Result<Facts, Error>) {
         self.rows += 1;
         let facts = match facts {
             Ok(facts) => facts,
-            Err(error) => return self.unusable(&error),
+            Err(error) => return self.unusable(Some(file), &error),
         };
-        let row = self.row(&facts.place);
+        let row = row_of(file, &facts.place);
         for hit in &facts.hits {
             self.found(hit.rule, Some(row), hit.example.clone());
         }
@@ -117,7 +97,12 @@ impl<'a> Collector<'a> {
             self.tokens.longest = self.tokens.longest.max(facts.length as u64);
         }
         if !self.options.validation.is_empty() {
-            self.asked.entry(facts.prompt).or_insert(number);
+            self.asked.entry(facts.asked).or_insert(number);
+            if let (Some(index), Some(signature)) =
+                (&mut self.near_prompts, &facts.prompt_signature)
+            {
+                index.add_signature(number, signature);
+            }
         }
         self.records.push(Record {
             row,
@@ -128,15 +113,16 @@ impl<'a> Collector<'a> {
         self.skew.add(&facts, row);
     }
 
-    fn unusable(&mut self, error: &Error) {
+    /// A row of a validation file has no number.
+    fn unusable(&mut self, file: Option<u32>, error: &Error) {
         match error {
             Error::Row(row_error) => {
-                let row = self.row(&row_error.place);
+                let row = file.map(|file| row_of(file, &row_error.place));
                 let text = match &row_error.field {
                     Some(field) => format!("field `{field}`: {}", row_error.problem),
                     None => row_error.problem.clone(),
                 };
-                self.found("unreadable-row", Some(row), text);
+                self.found("unreadable-row", row, text);
             }
             other => {
                 self.rows -= 1;
@@ -149,12 +135,12 @@ impl<'a> Collector<'a> {
     /// A row of a validation file, whose question must be new.
     pub(super) fn add_validation(&mut self, facts: Result<Facts, Error>) {
         let Ok(facts) = facts else {
-            return self.unusable(&facts.err().unwrap_or(Error::NothingScored));
+            return self.unusable(None, &facts.err().unwrap_or(Error::NothingScored));
         };
-        let known = self.asked.get(&facts.prompt).copied();
+        let known = self.asked.get(&facts.asked).copied();
         let near = || {
-            let signature = facts.signature.as_ref()?;
-            let found = self.near.as_ref()?.query(signature);
+            let signature = facts.prompt_signature.as_ref()?;
+            let found = self.near_prompts.as_ref()?.query(signature);
             found.first().map(|found| found.id)
         };
         if let Some(training) = known.or_else(near) {
@@ -164,14 +150,22 @@ impl<'a> Collector<'a> {
         }
     }
 
-    pub(super) fn files(&mut self, files: &[(SourceFile, Option<Mapping>)]) {
+    pub(super) fn files(&mut self, files: &[OpenedFile]) {
+        for file in files.iter().filter(|file| !file.unused.is_empty()) {
+            let path = file.source.path.display();
+            self.found(
+                "unused-column",
+                None,
+                format!("{path}: {}", file.unused.join(", ")),
+            );
+        }
         self.files = files
             .iter()
-            .map(|(file, mapping)| FileReport {
-                path: file.path.display().to_string(),
-                format: file.format.name(),
-                encoding: file.encoding(),
-                layout: mapping.as_ref().map(|mapping| mapping.layout.name()),
+            .map(|file| FileReport {
+                path: file.source.path.display().to_string(),
+                format: file.source.format.name(),
+                encoding: file.source.encoding(),
+                layout: file.mapping.as_ref().map(|mapping| mapping.layout.name()),
             })
             .collect();
     }
@@ -208,6 +202,14 @@ impl<'a> Collector<'a> {
             findings,
             phrases,
         }
+    }
+}
+
+fn row_of(file: u32, place: &Place) -> RowRef {
+    RowRef {
+        file,
+        row: place.row,
+        line: place.line.unwrap_or(0),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::text::language::language_of;
 use crate::text::markers::find_markers;
 use crate::text::minhash::Signature;
 use crate::text::ngrams::{longest_repeat, rep_n, units};
+use crate::text::normal::key;
 use crate::text::personal::{find_personal, mask};
 
 /// Answers of so few characters are short.
@@ -45,6 +46,8 @@ pub(super) struct Facts {
     /// Hashes of the whole, of what is asked, and of what is answered.
     pub(super) whole: u64,
     pub(super) prompt: u64,
+    /// A hash of what is asked but for its looks, as `split` groups rows.
+    pub(super) asked: u64,
     pub(super) answer: u64,
     pub(super) answer_text: String,
     pub(super) answer_chars: usize,
@@ -53,6 +56,7 @@ pub(super) struct Facts {
     /// Tokens before anything is cut or dropped.
     pub(super) length: usize,
     pub(super) signature: Option<Signature>,
+    pub(super) prompt_signature: Option<Signature>,
     pub(super) language: Option<&'static str>,
     pub(super) opening: String,
     pub(super) label: Option<String>,
@@ -80,6 +84,11 @@ impl Facts {
             tokens: None,
             length: 0,
             signature: options.near_duplicates.map(|_| Signature::of(&whole)),
+            prompt_signature: options.near_prompts().map(|_| Signature::of(&prompt)),
+            asked: key(match content {
+                Content::Text(text) => text,
+                _ => &prompt,
+            }) as u64,
             language: language_of(&answer)
                 .filter(|language| language.confidence >= SURE)
                 .map(|language| language.code),
@@ -140,7 +149,8 @@ impl Facts {
         let is_short = (1..=SHORT).contains(&self.answer_chars) || answer_units == 1;
         if answers_are_texts && is_short {
             let answer = content.answer();
-            self.hit("short-answer", format!("{} → {answer}", excerpt(prompt, 0)));
+            let shown = format!("{} → {}", excerpt(prompt, 0), excerpt(&answer, 0));
+            self.hit("short-answer", shown);
         }
     }
 
@@ -185,7 +195,7 @@ impl Facts {
         for marker in find_markers(text) {
             let own = options
                 .encoder
-                .is_some_and(|encoder| encoder.tokenizer.is_special(marker.text));
+                .is_some_and(|encoder| encoder.tokenizer.is_added(marker.text));
             let whose = match (marker.meant, marker.family) {
                 (Some(meant), _) => format!("{} is no token; {meant} may be meant", marker.text),
                 (None, Some(family)) => format!("{} ({family})", marker.text),
@@ -220,7 +230,10 @@ impl Facts {
                     Error::NothingScored => "zero-label",
                     Error::NotAPrefix { .. } => "template-prefix",
                     Error::NoTerminator { .. } => "template-terminator",
-                    Error::OverLong { .. } => "over-long",
+                    Error::OverLong { tokens, .. } => {
+                        self.length = tokens;
+                        "over-long"
+                    }
                     _ => "template-refuses",
                 };
                 let message = problem.to_string();
@@ -257,7 +270,11 @@ fn whole(content: &Content) -> String {
         Content::Conversation(conversation) => {
             for message in &conversation.messages {
                 whole.extend(message.tool_calls.iter().map(ToString::to_string));
+                let extra = message.extra.iter();
+                whole.extend(extra.map(|(name, value)| format!("{name}{value}")));
+                whole.push(if message.learn { '\u{3}' } else { '\u{4}' });
             }
+            whole.extend(conversation.tools.iter().map(ToString::to_string));
         }
         Content::Classification { label, .. } => whole.push_str(label),
         _ => {}

@@ -13,6 +13,7 @@ mod report;
 mod rules;
 mod skew;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
@@ -28,9 +29,6 @@ use facts::Facts;
 
 pub use report::{Example, FileReport, Finding, PhraseReport, Report, RowRef, TokenTotals};
 pub use rules::{RULES, Rule, Severity, rule};
-
-/// Samples that are worked on at a time.
-const BATCH: usize = 1024;
 
 /// What is looked for, and how.
 #[derive(Debug, Default)]
@@ -51,11 +49,18 @@ pub struct LintOptions<'a> {
     pub phrases: Vec<String>,
     /// The language that answers should have; by default that of most.
     pub language: Option<String>,
+    /// Rows that are passed over: the number of their file, and theirs.
+    pub without: HashSet<(u32, u64)>,
     /// How many examples are kept of each finding.
     pub examples: usize,
 }
 
 impl LintOptions<'_> {
+    /// The similarity from which prompts are nearly the same, if that matters.
+    fn near_prompts(&self) -> Option<f64> {
+        self.near_duplicates.filter(|_| !self.validation.is_empty())
+    }
+
     fn wants(&self, rule: &str) -> bool {
         let named = |rules: &[String]| rules.iter().any(|name| name == rule);
         (self.rules.is_empty() || named(&self.rules)) && !named(&self.ignore)
@@ -89,13 +94,13 @@ pub fn lint(
         }
     }
     let mut samples = Samples::open(paths, data.clone())?;
-    read(&mut samples, options, progress, &mut |facts| {
-        collector.add(facts)
+    read(&mut samples, options, progress, &mut |file, facts| {
+        collector.add(file, facts);
     })?;
     collector.files(samples.files());
     if !options.validation.is_empty() {
         let mut validation = Samples::open(&options.validation, data.clone())?;
-        read(&mut validation, options, &mut |_| {}, &mut |facts| {
+        read(&mut validation, options, &mut |_| {}, &mut |_, facts| {
             collector.add_validation(facts);
         })?;
     }
@@ -109,21 +114,26 @@ fn read(
     samples: &mut Samples,
     options: &LintOptions<'_>,
     progress: &mut dyn FnMut(u64),
-    add: &mut dyn FnMut(std::result::Result<Facts, Error>),
+    add: &mut dyn FnMut(u32, std::result::Result<Facts, Error>),
 ) -> Result<()> {
     let mut rows = 0;
     loop {
-        let batch: Vec<Result<Sample>> = samples.by_ref().take(BATCH).collect();
+        let batch = samples.batch();
         if batch.is_empty() {
             return Ok(());
         }
         rows += batch.len() as u64;
+        let passed_over = |file: u32, sample: &Result<Sample>| match sample {
+            Ok(sample) => options.without.contains(&(file, sample.place.row)),
+            Err(_) => false,
+        };
         let facts: Vec<_> = batch
             .into_par_iter()
-            .map(|sample| sample.map(|sample| Facts::of(&sample, options)))
+            .filter(|(file, sample)| !passed_over(*file, sample))
+            .map(|(file, sample)| (file, sample.map(|sample| Facts::of(&sample, options))))
             .collect();
-        for facts in facts {
-            add(facts);
+        for (file, facts) in facts {
+            add(file, facts);
         }
         progress(rows);
     }

@@ -147,7 +147,7 @@ pub const RULES: [Rule; 33] = [
         "leakage",
         "a validation row asks what a training row asks",
         "split anew with retune data split",
-        true,
+        false,
     ),
     warning(
         "own-marker",

@@ -32,6 +32,11 @@ pub fn find_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     for path in paths {
         let metadata = std::fs::metadata(path)
             .map_err(|error| file_error(path, format!("cannot be opened: {error}")))?;
+        if !metadata.is_dir() && !metadata.is_file() {
+            let problem =
+                "is no file that can be read more than once\nhint: save it to a file first";
+            return Err(file_error(path, problem));
+        }
         if !metadata.is_dir() {
             found.push(path.clone());
             continue;
@@ -81,6 +86,11 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> 
 /// is none: it is named when it is opened.
 fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
+}
+
+/// Whether a file's last extension tells a compression.
+pub(super) fn is_compression(extension: &str) -> bool {
+    COMPRESSIONS.contains(&extension.to_ascii_lowercase().as_str())
 }
 
 pub(crate) fn by_name(path: &Path) -> Option<Format> {

@@ -68,6 +68,13 @@ impl RowWriter {
                 quotes: !matches!(style, csv::QuoteStyle::Never),
             })
         };
+        let compressed = path.extension().and_then(|name| name.to_str());
+        if compressed.is_some_and(files::is_compression) {
+            return Err(file_error(
+                path,
+                "cannot be written: compressed files are read only",
+            ));
+        }
         let sink = match files::by_name(path) {
             Some(Format::Json) => Sink::Json(BufWriter::new(file()?)),
             Some(Format::JsonLines) => Sink::JsonLines(BufWriter::new(file()?)),
@@ -189,6 +196,15 @@ fn write_cells(
     if let Some(other) = row.keys().find(|key| !columns.contains(key)) {
         let problem =
             format!("column {other:?} is not in the first row; a .jsonl file can have it");
+        return Err(std::io::Error::other(problem));
+    }
+    if let Some((column, _)) = row
+        .iter()
+        .find(|(_, value)| value.is_array() || value.is_object())
+    {
+        let problem = format!(
+            "column {column:?} holds a list or an object, which a table has no place for; a .jsonl file has"
+        );
         return Err(std::io::Error::other(problem));
     }
     let cells = columns.iter().map(|column| match row.get(column) {

@@ -22,6 +22,8 @@ const FUEL: u64 = 2_000_000;
 const SMALL_FUEL: u64 = 12_000;
 /// The stack for more steps than that; only what is used of it takes memory.
 const STACK_BYTES: usize = 512 << 20;
+/// Templates of models have some tens of KiB at most.
+const MAX_SOURCE: usize = 512 << 10;
 /// Numbers in formats, which ask for widths, have fewer digits.
 const MAX_DIGITS: usize = 5;
 /// Wider margins are no text but an attack.
@@ -54,10 +56,34 @@ pub(super) fn with_template(source: &str, now: Option<DateTime>) -> Result<Envir
     // They write values without a bound, and no template of a model asks for them.
     environment.remove_filter("pprint");
     environment.remove_global("debug");
-    environment
-        .add_template_owned(NAME, without_generation_marks(source))
-        .map_err(syntax_error)?;
-    Ok(environment)
+    if source.len() > MAX_SOURCE {
+        return Err(Error::TemplateSyntax {
+            line: 0,
+            problem: format!("it is longer than {} KiB", MAX_SOURCE >> 10),
+        });
+    }
+    // The parser nests as deep as the source does.
+    on_large_stack(|| {
+        let source = without_generation_marks(source);
+        let added = environment.add_template_owned(NAME, source);
+        added.map_err(syntax_error).map(|()| environment)
+    })
+}
+
+/// Runs on a thread with a large stack.
+fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let failed = |problem: &str| Error::TemplateFailed {
+            line: 0,
+            problem: problem.to_owned(),
+        };
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, work);
+        let thread = thread.map_err(|_| failed("there is no memory for a thread"))?;
+        thread
+            .join()
+            .map_err(|_| failed("it stopped the thread that worked on it"))?
+    })
 }
 
 /// Renders on the calling thread if a few steps suffice, else once more on a
@@ -69,17 +95,7 @@ pub(super) fn render(environment: &Environment<'static>, variables: &Value) -> R
     }
     let mut large = environment.clone();
     large.set_fuel(Some(FUEL));
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || {
-                render_here(&large, variables).map_err(|error| failure(&error))
-            });
-        let no_thread = |problem: String| Error::TemplateFailed { line: 0, problem };
-        let thread = thread.map_err(|error| no_thread(format!("no thread: {error}")))?;
-        let stopped = |_| no_thread("it stopped the thread that rendered it".to_owned());
-        thread.join().map_err(stopped)?
-    })
+    on_large_stack(|| render_here(&large, variables).map_err(|error| failure(&error)))
 }
 
 fn render_here(

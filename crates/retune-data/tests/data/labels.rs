@@ -233,3 +233,31 @@ fn rows_of_the_tutorial_have_the_ids_and_labels_of_python() {
     let differ = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
     assert_eq!((differ, found.len()), (0, expected.len()));
 }
+
+#[test]
+fn added_tokens_are_the_assistant_s_alone() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/bytes");
+    let folder = TempDir::new().unwrap();
+    let read = |name: &str| std::fs::read_to_string(model.join(name)).unwrap();
+    let mut tokenizer: Value = serde_json::from_str(&read("tokenizer.json")).unwrap();
+    let token = json!({"id": 258, "content": "<think>", "special": false, "single_word": false,
+                       "lstrip": false, "rstrip": false, "normalized": false});
+    tokenizer["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .push(token);
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    std::fs::write(
+        folder.path().join("tokenizer_config.json"),
+        read("tokenizer_config.json"),
+    )
+    .unwrap();
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+    let count = |user: &str, assistant: &str| {
+        let content = Content::Conversation(Conversation::of_turn(user, assistant));
+        let sample = label_content(&tokenizer, &content, &LabelOptions::default()).unwrap();
+        sample.input_ids.iter().filter(|id| **id == 258).count()
+    };
+    assert_eq!(count("a <think> b", "plain"), 0);
+    assert_eq!(count("a", "<think>b"), 1);
+}

@@ -407,3 +407,216 @@ fn layouts_are_converted() {
     ]);
     assert_eq!(folder.read("p.csv"), "prompt,completion\nx,y\n");
 }
+
+#[test]
+fn rows_are_dropped_from_the_file_in_which_they_stand() {
+    let folder = Folder::new();
+    // A file without a row of its own comes first.
+    folder.write("head.csv", "instruction,output\n");
+    folder.write("unread.jsonl", "{\"instruction\": \"a\", \"output\": 5}\n");
+    folder.write(
+        "one.jsonl",
+        &lines(&[row("a", "first answer"), row("b", "second answer")]),
+    );
+    let twice = row("c", "third answer");
+    folder.write(
+        "two.jsonl",
+        &lines(&[twice.clone(), twice.clone(), row("d", "fourth answer")]),
+    );
+    let arguments = [
+        "data",
+        "clean",
+        "unread.jsonl",
+        "one.jsonl",
+        "two.jsonl",
+        "-o",
+        "kept.jsonl",
+        "--drop",
+        "unreadable-row,exact-duplicate",
+    ];
+    folder.stdout(&arguments);
+    let kept = parsed(&folder.read("kept.jsonl"));
+    let asked: Vec<&str> = kept
+        .iter()
+        .map(|row| row["instruction"].as_str().unwrap())
+        .collect();
+    assert_eq!(asked, ["a", "b", "c", "d"]);
+    let report = folder.outcome(&["data", "lint", "head.csv", "one.jsonl", "two.jsonl"]);
+    assert!(
+        report.contains("two.jsonl row 1 (line 1)") && report.contains("2 × c → third answer"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_copy_stays_if_its_like_goes() {
+    let folder = Folder::new();
+    let long = "the garden by the river has many flowers in the spring, and some in autumn";
+    folder.write(
+        "a.jsonl",
+        &lines(&[
+            row("q", &format!("{long} <b>too</b>")),
+            row("q", &format!("{long} too")),
+        ]),
+    );
+    folder.stdout(&[
+        "data",
+        "clean",
+        "a.jsonl",
+        "-o",
+        "b.jsonl",
+        "--drop",
+        "html,near-duplicate",
+    ]);
+    assert_eq!(
+        parsed(&folder.read("b.jsonl")),
+        [row("q", &format!("{long} too"))]
+    );
+}
+
+#[test]
+fn no_output_takes_the_place_of_another_file() {
+    let folder = Folder::new();
+    let text = lines(&[row("a", "b c d e f"), row("a", "b c d e f")]);
+    folder.write("a.jsonl", &text);
+    folder.write("page.html", "mine");
+    for arguments in [
+        &["lint", "a.jsonl", "--html", "a.jsonl", "--overwrite"][..],
+        &["lint", "a.jsonl", "--html", "page.html"],
+        &[
+            "clean",
+            "a.jsonl",
+            "-o",
+            "k.jsonl",
+            "--drop",
+            "exact-duplicate",
+            "--report",
+            "a.jsonl",
+            "--overwrite",
+        ],
+        &[
+            "clean",
+            "a.jsonl",
+            "-o",
+            "k.jsonl",
+            "--drop",
+            "exact-duplicate",
+            "--rejected",
+            "k.jsonl",
+            "--overwrite",
+        ],
+        &["convert", "a.jsonl", "-o", "a.jsonl", "--overwrite"],
+        &["convert", "a.jsonl", "-o", "b.jsonl.gz"],
+    ] {
+        let refusal = folder.refusal(&[&["data"], arguments].concat());
+        assert!(refusal.starts_with("error: "), "{refusal}");
+        assert_eq!(
+            (folder.read("a.jsonl"), folder.read("page.html")),
+            (text.clone(), "mine".to_owned())
+        );
+        assert!(
+            !folder.path("k.jsonl").exists() && !folder.path("b.jsonl.gz").exists(),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn what_only_a_tokenizer_finds_is_not_promised_without_one() {
+    let folder = Folder::new();
+    folder.write("a.jsonl", &lines(&[row("a", "b")]));
+    let refusal = folder.refusal(&[
+        "data",
+        "clean",
+        "a.jsonl",
+        "-o",
+        "b.jsonl",
+        "--drop",
+        "over-long",
+    ]);
+    assert!(
+        refusal.contains("hint: name the model's folder with --model"),
+        "{refusal}"
+    );
+    let refusal = folder.refusal(&[
+        "data",
+        "stats",
+        "a.jsonl",
+        "--model",
+        &model(),
+        "--max-length",
+        "3",
+    ]);
+    assert!(
+        refusal.starts_with("error: none of 1 rows is left to learn from: 1 had more tokens"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn arguments_of_tools_stay_json_when_they_are_masked() {
+    let folder = Folder::new();
+    let call = json!({"conversations": [
+        {"from": "human", "value": "ring 13812345678"},
+        {"from": "function_call", "value": "{\"name\": \"ring\", \"arguments\": {\"phone\": \"13812345678\"}}"},
+    ]});
+    folder.write("a.jsonl", &format!("{call}\n"));
+    folder.stdout(&[
+        "data",
+        "clean",
+        "a.jsonl",
+        "-o",
+        "b.jsonl",
+        "--mask-personal-data",
+    ]);
+    let kept = parsed(&folder.read("b.jsonl"));
+    let value = kept[0]["conversations"][1]["value"].as_str().unwrap();
+    let inner: Value = serde_json::from_str(value).unwrap();
+    assert_eq!(inner["arguments"]["phone"], "[mobile number]");
+    assert!(!folder.read("b.jsonl").contains("13812345678"));
+}
+
+#[test]
+fn many_small_classes_add_up_to_the_share() {
+    let folder = Folder::new();
+    let mut table = String::from("text,label\n");
+    for index in 0..400 {
+        table.push_str(&format!(
+            "text number {index} about {},class{}\n",
+            index * 17,
+            index / 4
+        ));
+    }
+    folder.write("a.csv", &table);
+    folder.stdout(&["data", "split", "a.csv", "-o", "out", "--validation", "0.1"]);
+    let count = folder.read("out/validation.csv").lines().count() - 1;
+    assert!((35..=45).contains(&count), "{count}");
+}
+
+#[test]
+fn text_of_others_does_not_steer_the_terminal() {
+    let folder = Folder::new();
+    folder.write(
+        "a.jsonl",
+        &lines(&[
+            row("q\u{1b}[2J", "a\u{1b}]0;x\u{7}"),
+            row("q2", "\u{202e}b"),
+        ]),
+    );
+    let mut shown = folder.outcome(&["data", "lint", "a.jsonl"]);
+    shown += &folder.outcome(&[
+        "data",
+        "inspect",
+        "a.jsonl",
+        "--model",
+        &model(),
+        "--row",
+        "1,2",
+    ]);
+    folder.write("b.jsonl", "{\"\u{1b}[2Jx\": 1}\n");
+    shown += &folder.outcome(&["data", "stats", "b.jsonl"]);
+    assert!(
+        !shown.contains(['\u{1b}', '\u{7}', '\u{202e}']),
+        "{shown:?}"
+    );
+}

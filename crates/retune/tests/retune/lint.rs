@@ -139,6 +139,37 @@ fn near_duplicates_are_told_from_copies() {
 }
 
 #[test]
+fn leakage_is_what_split_would_have_prevented() {
+    let folder = Folder::new();
+    folder.write(
+        "train.jsonl",
+        &lines(&[row("你是谁？", "我是看园子的人。")]),
+    );
+    folder.write(
+        "val.jsonl",
+        &lines(&[
+            row("你是谁?", "我是新来的人。"),
+            row("天气好吗?", "今天很好。"),
+        ]),
+    );
+    let report = folder.outcome(&[
+        "data",
+        "lint",
+        "train.jsonl",
+        "--validation",
+        "val.jsonl",
+        "--rule",
+        "leakage",
+    ]);
+    assert!(
+        report.starts_with("exit 1\n")
+            && report.contains("val.jsonl, row 1 (line 1) asks what row 1 asks"),
+        "{report}"
+    );
+    assert!(!report.contains("row 2"), "{report}");
+}
+
+#[test]
 fn what_many_answers_share_is_shown() {
     let folder = Folder::new();
     let rows: Vec<Value> = (0..100)

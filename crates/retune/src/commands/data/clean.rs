@@ -14,10 +14,12 @@ use serde_json::{Map, Value as Json, json};
 use super::input::{ReadArgs, TokenArgs, named, parse_share};
 use super::lint::thousands;
 use crate::outcome::input_fault;
+use crate::output::{check_paths, write_report};
 
 /// Take chosen faults out of data files; what was not asked for stays as it is.
 ///
-/// Writes the rows that stay, in the layout in which they were read, and, if
+/// Rows are dropped first (copies among what stays), then groups are capped, then
+/// texts are changed. Writes the rows that stay, in the layout in which they were read, and, if
 /// wanted, the rows that were left out and a report.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -122,6 +124,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         seed: args.seed,
         threshold: args.threshold,
     };
+    let outputs = [
+        Some(&*args.output),
+        args.rejected.as_deref(),
+        args.report.as_deref(),
+    ];
+    check_paths(&args.files, &outputs)?;
     if args.segment {
         anstream::eprintln!(
             "warning: segmented text without stop words is for classic models; a chat model learns from text as it is written"
@@ -166,9 +174,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         rejected.finish()?;
     }
     if let Some(path) = &args.report {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text + "\n")
-            .map_err(|error| input_fault(format!("cannot write {}: {error}", path.display())))?;
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        write_report(path, &text, args.overwrite)?;
     }
     show(args, &report)
 }

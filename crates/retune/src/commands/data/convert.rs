@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use retune_data::layout::Layout;
 use retune_data::source::RowWriter;
-use retune_data::{RowError, Sample, Samples};
+use retune_data::{Content, RowError, Sample, Samples};
 
 use super::input::{ReadArgs, named};
+use crate::output::{check_paths, plain};
 
 /// Write data files in another layout or format.
 ///
@@ -42,21 +43,39 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    check_paths(&args.files, &[Some(&args.output)])?;
     let mut writer = RowWriter::create(&args.output, args.overwrite)?;
-    let mut skipped = 0;
-    for sample in Samples::open(&args.files, args.read.options()?)? {
+    let (mut skipped, mut rejected) = (0, 0);
+    let mut samples = Samples::open(&args.files, args.read.options()?)?;
+    for sample in samples.by_ref() {
+        if let Ok(sample) = &sample {
+            let pair = matches!(sample.content, Content::Preference(_));
+            rejected += u64::from(pair && args.to.is_some_and(|to| to != Layout::Preference));
+        }
         let row = sample.and_then(|sample| converted(args.to, sample));
         match row {
             Ok(row) => writer.write(&row)?,
             Err(error) if args.skip && matches!(error, retune_data::Error::Row(_)) => {
                 skipped += 1;
-                anstream::eprintln!("skipped: {error}");
+                anstream::eprintln!("skipped: {}", plain(&error.to_string()));
             }
             Err(error) => return Err(error.into()),
         }
     }
     let rows = writer.rows();
     writer.finish()?;
+    if rejected > 0 {
+        anstream::eprintln!(
+            "note: {rejected} worse answers have no place in the layout and are left out"
+        );
+    }
+    for file in samples.files().iter().filter(|_| args.to.is_some()) {
+        if !file.unused.is_empty() {
+            let columns = plain(&file.unused.join(", "));
+            let path = plain(&file.source.path.display().to_string());
+            anstream::eprintln!("note: columns of {path} that are left out: {columns}");
+        }
+    }
     let mut out = anstream::stdout().lock();
     write!(out, "wrote {rows} rows to {}", args.output.display())?;
     match skipped {

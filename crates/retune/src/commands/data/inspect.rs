@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
-use retune_data::{Inspection, Role, Sample, Samples, TokenView, inspect};
+use retune_data::{Error, Inspection, Role, Sample, Samples, TokenView, check_template, inspect};
 
 use super::input::{ReadArgs, TokenArgs};
 use crate::html;
 use crate::outcome::input_fault;
+use crate::output::{check_paths, is_invisible, plain};
 
 /// Show rows token by token: whose turn, what is learned from, and the exact prompt.
 ///
@@ -27,9 +28,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
 
-    /// The rows to show, from 1; can be repeated
+    /// The rows of each file to show, from 1; can be repeated
     #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',')]
     row: Vec<u64>,
+
+    /// Overwrite the HTML page if it is there
+    #[arg(long)]
+    overwrite: bool,
 
     /// Write an HTML page instead
     #[arg(long, value_name = "FILE")]
@@ -46,7 +51,16 @@ const MASKED: Style = AnsiColor::BrightBlack.on_default();
 const HEAD: Style = Style::new().bold();
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    check_paths(&args.files, &[args.html.as_deref()])?;
     let encoder = args.tokens.encoder(&args.model)?;
+    for fault in check_template(&encoder.tokenizer, &encoder.labels) {
+        anstream::eprintln!(
+            "warning: {}: {}\nhint: {}",
+            fault.rule,
+            plain(&fault.problem),
+            fault.hint
+        );
+    }
     let mut page = String::new();
     let mut wanted = args.row.clone();
     wanted.sort_unstable();
@@ -54,19 +68,29 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let mut rows = 0;
     for sample in Samples::open(&args.files, args.read.options()?)? {
-        rows += 1;
-        if wanted.binary_search(&rows).is_err() {
+        let sample = match sample {
+            Ok(sample) => sample,
+            // Another row's fault is not asked for.
+            Err(Error::Row(error)) if wanted.binary_search(&error.place.row).is_err() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        rows = rows.max(sample.place.row);
+        if wanted.binary_search(&sample.place.row).is_err() {
             continue;
         }
-        let sample = sample?;
         let inspection = inspect(&encoder.tokenizer, &sample.content, &encoder.labels)
             .with_context(|| sample.place.to_string())?;
+        let tokens = inspection.tokens.len();
+        if tokens > encoder.max_length {
+            anstream::eprintln!(
+                "warning: {} has {tokens} tokens, more than max_length {}; a training does with it what --over-long says",
+                plain(&sample.place.to_string()),
+                encoder.max_length
+            );
+        }
         match &args.html {
             Some(_) => add_to_page(&mut page, &sample, &inspection),
             None => show(&mut out, &sample, &inspection)?,
-        }
-        if wanted.last() == Some(&rows) {
-            break;
         }
     }
     if let Some(missing) = wanted.iter().find(|row| **row > rows || **row == 0) {
@@ -75,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         )));
     }
     if let Some(path) = &args.html {
-        html::write(path, "Tokens and labels", &page)?;
+        html::write(path, "Tokens and labels", &page, args.overwrite)?;
         writeln!(out, "wrote {}", path.display())?;
     }
     Ok(())
@@ -95,7 +119,7 @@ fn heading(sample: &Sample, inspection: &Inspection) -> String {
 }
 
 fn show(out: &mut impl std::io::Write, sample: &Sample, inspection: &Inspection) -> Result<()> {
-    writeln!(out, "{HEAD}{}{HEAD:#}", heading(sample, inspection))?;
+    writeln!(out, "{HEAD}{}{HEAD:#}", plain(&heading(sample, inspection)))?;
     if !inspection.turns.is_empty() {
         writeln!(out, "\n{HEAD}text, byte for byte{HEAD:#}")?;
     }
@@ -154,7 +178,7 @@ fn visible(text: &str) -> String {
             '\n' => visible.push('⏎'),
             '\r' => visible.push('␍'),
             '\t' => visible.push('⇥'),
-            c if c.is_control() => {
+            c if c.is_control() || is_invisible(c) => {
                 let _ = write!(visible, "\\u{{{:x}}}", u32::from(c));
             }
             c => visible.push(c),

@@ -1,5 +1,6 @@
 //! `retune data lint`: what is wrong with data files.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use anyhow::Result;
 use retune_data::lint::{self, Finding, LintOptions, RULES, Report, Severity};
 
 use super::input::{ReadArgs, TokenArgs, parse_share};
-use crate::outcome::Found;
+use crate::outcome::{Found, input_fault};
+use crate::output::{check_paths, plain};
 use crate::{html, progress};
 
 /// Say what is wrong with data files before anything is trained.
@@ -71,6 +73,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
+    /// Overwrite the HTML page if it is there
+    #[arg(long)]
+    overwrite: bool,
+
     /// List the rules and end
     #[arg(long)]
     rules: bool,
@@ -96,6 +102,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.rules {
         return list_rules();
     }
+    check_paths(&args.files, &[args.html.as_deref()])?;
+    check_language(args.language.as_deref())?;
     let encoder = match &args.model {
         Some(model) => Some(args.tokens.encoder(model)?),
         None => None,
@@ -108,6 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         validation: args.validation.clone(),
         phrases: args.phrase.clone(),
         language: args.language.clone(),
+        without: HashSet::new(),
         examples: args.examples,
     };
     let bar = progress::rows();
@@ -124,7 +133,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         show(&mut out, args, &report)?;
     }
     if let Some(path) = &args.html {
-        html::write(path, "Data report", &page(&report))?;
+        html::write(path, "Data report", &page(&report), args.overwrite)?;
         if !args.json {
             writeln!(out, "wrote {}", path.display())?;
         }
@@ -143,6 +152,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err(Found.into());
     }
     Ok(())
+}
+
+/// Languages have codes of two letters, few have three.
+fn check_language(code: Option<&str>) -> Result<()> {
+    let is_code = |code: &str| {
+        let base = code.split('-').next().unwrap_or_default();
+        (2..=3).contains(&base.len()) && base.chars().all(|c| c.is_ascii_lowercase())
+    };
+    match code.filter(|code| !is_code(code)) {
+        Some(code) => Err(input_fault(format!(
+            "{code:?} is no code of a language\nhint: such as zh, en, ja"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn list_rules() -> Result<()> {
@@ -182,7 +205,11 @@ fn place(report: &Report, example: &lint::Example) -> String {
     let mut place = String::new();
     if report.files.len() > 1 {
         let file = report.files.get(row.file as usize);
-        let _ = write!(place, "{} ", file.map_or("?", |file| file.path.as_str()));
+        let _ = write!(
+            place,
+            "{} ",
+            file.map_or_else(|| "?".to_owned(), |file| plain(&file.path))
+        );
     }
     let _ = write!(place, "row {}", row.row);
     if row.line > 0 {
@@ -196,7 +223,12 @@ fn show(out: &mut impl std::io::Write, args: &Args, report: &Report) -> Result<(
         let mut facts = vec![file.format];
         facts.extend(file.layout);
         facts.extend(file.encoding);
-        writeln!(out, "{HEAD}{}{HEAD:#} · {}", file.path, facts.join(" · "))?;
+        writeln!(
+            out,
+            "{HEAD}{}{HEAD:#} · {}",
+            plain(&file.path),
+            facts.join(" · ")
+        )?;
     }
     writeln!(out, "{}\n", summary(report))?;
     let width = report
@@ -212,7 +244,7 @@ fn show(out: &mut impl std::io::Write, args: &Args, report: &Report) -> Result<(
             finding.severity.name(),
             finding.rule,
             thousands(finding.count),
-            finding.message,
+            plain(&finding.message),
             width = width.unwrap_or(0),
         )?;
     }
@@ -234,7 +266,7 @@ fn show(out: &mut impl std::io::Write, args: &Args, report: &Report) -> Result<(
                 "  {:>7} {:>6.2} %  {}{note} {DIM}{bar}{DIM:#}",
                 thousands(phrase.answers),
                 100.0 * phrase.share,
-                phrase.phrase.replace('\n', "⏎"),
+                plain(&phrase.phrase).replace('\n', "⏎"),
             )?;
         }
         writeln!(out)?;
@@ -274,7 +306,7 @@ fn show_finding(out: &mut impl std::io::Write, report: &Report, finding: &Findin
 
 /// An example's text on one line, with how many rows there are of it.
 fn shown(example: &lint::Example) -> String {
-    let text = example.text.replace('\n', "⏎");
+    let text = plain(&example.text).replace('\n', "⏎");
     match example.rows {
         0 | 1 => text,
         rows => format!("{rows} × {text}"),

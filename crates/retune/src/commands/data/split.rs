@@ -74,12 +74,30 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(format @ (Format::Json | Format::Csv | Format::Tsv)) => format.name(),
         _ => "jsonl",
     };
+    if sides.iter().all(|side| *side > 0) {
+        return Err(input_fault(
+            "no row is left for training\nhint: ask for smaller shares",
+        ));
+    }
+    let asked = [true, args.validation > 0.0, args.test > 0.0];
     let mut writers = Vec::new();
     for (side, name) in SIDES.iter().enumerate() {
+        let path = args.output.join(format!("{name}.{extension}"));
+        if asked[side] && !sides.contains(&side) {
+            anstream::eprintln!(
+                "warning: the {name} side is empty: there are too few rows that ask different things"
+            );
+        }
         if side == 0 || sides.contains(&side) {
-            let path = args.output.join(format!("{name}.{extension}"));
             writers.push(Some((RowWriter::create(&path, args.overwrite)?, path)));
         } else {
+            // What an earlier split left would hold rows of the other sides.
+            if path.exists() {
+                return Err(input_fault(format!(
+                    "{} is there from another split\nhint: remove it, or choose another folder",
+                    path.display()
+                )));
+            }
             writers.push(None);
         }
     }

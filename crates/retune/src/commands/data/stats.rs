@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::input::{CacheArgs, ReadArgs, TokenArgs};
 use super::lint::thousands;
+use crate::output::plain;
 use crate::progress;
 
 /// Count what data files hold: rows, turns, languages, tokens and their lengths.
@@ -116,7 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         show_tokens(&mut out, args, prepared, stats)?;
     }
     for row in skipped.iter().take(20) {
-        writeln!(out, "skipped: {row}")?;
+        writeln!(out, "skipped: {}", plain(row))?;
     }
     Ok(())
 }
@@ -125,7 +126,8 @@ fn listed<K: std::fmt::Display + Ord>(counts: &BTreeMap<K, u64>) -> String {
     let mut counts: Vec<(&K, &u64)> = counts.iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let shown = counts.iter().take(12);
-    let shown = shown.map(|(name, count)| format!("{name} {}", thousands(**count)));
+    let shown =
+        shown.map(|(name, count)| format!("{} {}", plain(&name.to_string()), thousands(**count)));
     let more = counts.len().saturating_sub(12);
     let mut list = shown.collect::<Vec<_>>().join(", ");
     if more > 0 {

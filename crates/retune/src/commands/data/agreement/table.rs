@@ -44,7 +44,7 @@ pub(super) fn shortened(text: &str, widest: usize) -> String {
     let mut short = String::new();
     let mut taken = 0;
     for c in text.chars() {
-        let shown = if c.is_control() || is_invisible(c) {
+        let shown = if c.is_control() || crate::output::is_invisible(c) {
             '\u{fffd}'
         } else {
             c
@@ -57,11 +57,6 @@ pub(super) fn shortened(text: &str, widest: usize) -> String {
         short.push(shown);
     }
     short
-}
-
-/// Marks that turn the direction of text or have no width.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// How many columns of a terminal a text takes.

@@ -1,0 +1,72 @@
+//! What the program writes to files and to the terminal.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::outcome::input_fault;
+
+/// Text of a user's data as it may reach a terminal: characters that would steer
+/// it, or are not seen, become U+FFFD.
+pub(crate) fn plain(text: &str) -> String {
+    let steers = |c: char| c.is_control() && c != '\n';
+    let shown = text.chars().map(|c| {
+        if steers(c) || is_invisible(c) {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    });
+    shown.collect()
+}
+
+/// Characters without width, and those that turn the direction of writing.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Refuses outputs that would overwrite each other, or a file that is read.
+pub(crate) fn check_paths(inputs: &[PathBuf], outputs: &[Option<&Path>]) -> Result<()> {
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let read: Vec<PathBuf> = inputs.iter().map(|path| whole(path)).collect();
+    let mut seen: Vec<PathBuf> = Vec::new();
+    for output in outputs.iter().flatten() {
+        let path = whole(output);
+        if read.contains(&path) {
+            return Err(input_fault(format!(
+                "{} is read and would be overwritten\nhint: choose another name for the output",
+                output.display()
+            )));
+        }
+        if seen.contains(&path) {
+            return Err(input_fault(format!(
+                "{} is named for two outputs\nhint: choose a name for each",
+                output.display()
+            )));
+        }
+        seen.push(path);
+    }
+    Ok(())
+}
+
+/// Writes a report, which is there whole or not at all. Only with `overwrite` may
+/// it take the place of another file.
+pub(crate) fn write_report(path: &Path, text: &str, overwrite: bool) -> Result<()> {
+    if path.exists() && !overwrite {
+        return Err(input_fault(format!(
+            "{} is there already\nhint: choose another name, or allow it with --overwrite",
+            path.display()
+        )));
+    }
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let written =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).and_then(|file| {
+            std::fs::write(file.path(), text)?;
+            file.persist(path).map_err(|error| error.error)
+        });
+    written
+        .map(drop)
+        .map_err(|error| input_fault(format!("cannot write {}: {error}", path.display())))
+}

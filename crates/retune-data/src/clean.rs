@@ -11,7 +11,7 @@ use crate::dataset::{DataOptions, Samples};
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::lint::{LintOptions, RULES, lint, rule};
-use crate::sample::Sample;
+use crate::sample::{Content, Sample};
 use crate::source::Place;
 use crate::text::damage::{DamageKind, find_damage};
 use crate::text::ngrams::units;
@@ -405,6 +405,11 @@ fn capped_rows(
             );
             if dropped.contains_key(&at) || capped.contains_key(&at) {
                 continue;
+            }
+            let has_class = matches!(sample.content, Content::Classification { .. });
+            if balance.by == BalanceBy::Label && !has_class {
+                let problem = "has no class to balance";
+                return Err(crate::RowError::new(sample.place, problem).into());
             }
             let Some(group) = balance.group(&sample) else {
                 continue;

@@ -1,6 +1,6 @@
 //! Files to samples: reading and layouts together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
@@ -8,6 +8,8 @@ use crate::layout::{Layout, Mapping, detect};
 use crate::sample::Sample;
 use crate::source::{ReadOptions, Row, Rows, SourceFile, find_files};
 
+/// Rows that are looked at where the first one does not tell the layout.
+const LOOKED_AT: usize = 20;
 /// What is worked on at a time.
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 8 << 20;
@@ -45,6 +47,8 @@ pub struct Samples {
     options: DataOptions,
     current: Option<Rows>,
     mapping: Option<Mapping>,
+    /// Rows that were looked at for their layout.
+    ahead: VecDeque<Result<Row>>,
     opened: Vec<OpenedFile>,
 }
 
@@ -59,6 +63,7 @@ impl Samples {
             options,
             current: None,
             mapping: None,
+            ahead: VecDeque::new(),
             opened: Vec::new(),
         })
     }
@@ -90,31 +95,58 @@ impl Samples {
         batch
     }
 
+    /// The next row of the current file: one that was looked at before, or a new one.
+    fn next_row(&mut self) -> Option<Result<Row>> {
+        let ahead = self.ahead.pop_front();
+        ahead.or_else(|| self.current.as_mut()?.next())
+    }
+
     fn understand(&mut self, row: Row) -> Result<Sample> {
         if self.mapping.is_none() {
-            let found = detect(&row.fields, self.options.layout, &self.options.columns);
-            match found {
-                Ok(mapping) => {
-                    if let Some(file) = self.opened.last_mut() {
-                        let unused = mapping.unused(&row.fields).into_iter();
-                        file.unused = unused.map(str::to_owned).collect();
-                        file.mapping = Some(mapping.clone());
-                    }
-                    self.mapping = Some(mapping);
-                }
-                Err(problem) => {
-                    // Without a layout, every row would fail alike.
-                    self.current = None;
-                    return Err(Error::Layout {
-                        path: row.place.file.to_path_buf(),
-                        problem,
-                    });
-                }
-            }
+            self.mapping = Some(self.find_mapping(&row)?);
         }
         match &self.mapping {
             Some(mapping) => mapping.read(row),
             None => unreachable!("set above"),
+        }
+    }
+
+    /// The mapping by a file's first row. If that one is broken, one of the next
+    /// rows tells, and the broken one is an error of its own.
+    fn find_mapping(&mut self, first: &Row) -> Result<Mapping> {
+        let known = |row: &Row, options: &DataOptions| {
+            detect(&row.fields, options.layout, &options.columns)
+        };
+        let mut found = known(first, &self.options).map(|mapping| (mapping, None));
+        while found.is_err() && self.ahead.len() < LOOKED_AT {
+            let Some(row) = self.current.as_mut().and_then(Iterator::next) else {
+                break;
+            };
+            if let Ok(row) = &row
+                && let Ok(mapping) = known(row, &self.options)
+            {
+                found = Ok((mapping, Some(row.fields.clone())));
+            }
+            self.ahead.push_back(row);
+        }
+        match found {
+            Ok((mapping, fields)) => {
+                if let Some(file) = self.opened.last_mut() {
+                    let unused = mapping.unused(fields.as_ref().unwrap_or(&first.fields));
+                    file.unused = unused.into_iter().map(str::to_owned).collect();
+                    file.mapping = Some(mapping.clone());
+                }
+                Ok(mapping)
+            }
+            Err(problem) => {
+                // Without a layout, every row would fail alike.
+                self.current = None;
+                self.ahead.clear();
+                Err(Error::Layout {
+                    path: first.place.file.to_path_buf(),
+                    problem,
+                })
+            }
         }
     }
 }
@@ -124,12 +156,10 @@ impl Iterator for Samples {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(rows) = &mut self.current {
-                match rows.next() {
-                    Some(Ok(row)) => return Some(self.understand(row)),
-                    Some(Err(error)) => return Some(Err(error)),
-                    None => self.current = None,
-                }
+            match self.next_row() {
+                Some(Ok(row)) => return Some(self.understand(row)),
+                Some(Err(error)) => return Some(Err(error)),
+                None => self.current = None,
             }
             let path = self.files.next()?;
             self.mapping = None;

@@ -620,3 +620,19 @@ fn text_of_others_does_not_steer_the_terminal() {
         "{shown:?}"
     );
 }
+
+#[test]
+fn a_broken_first_row_is_one_row() {
+    let folder = Folder::new();
+    folder.write(
+        "a.jsonl",
+        &("{}\n".to_owned() + &lines(&[row("a", "b"), row("c", "d")])),
+    );
+    let refusal = folder.refusal(&["data", "convert", "a.jsonl", "-o", "b.jsonl"]);
+    assert!(
+        refusal.starts_with("error: a.jsonl, row 1 (line 1)"),
+        "{refusal}"
+    );
+    folder.stdout(&["data", "convert", "a.jsonl", "-o", "b.jsonl", "--skip"]);
+    assert_eq!(parsed(&folder.read("b.jsonl")).len(), 2);
+}

@@ -109,3 +109,36 @@ fn hostile_models_are_errors() {
     }
     assert!(refused > 300, "{refused}");
 }
+
+#[test]
+fn a_normalizer_that_asks_for_gigabytes_is_refused() {
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/bytes");
+    let folder = tempfile::TempDir::new().unwrap();
+    let read = |name: &str| std::fs::read_to_string(model.join(name)).unwrap();
+    std::fs::write(
+        folder.path().join("tokenizer_config.json"),
+        read("tokenizer_config.json"),
+    )
+    .unwrap();
+    let refusal = |normalizer: serde_json::Value| {
+        let mut tokenizer: serde_json::Value =
+            serde_json::from_str(&read("tokenizer.json")).unwrap();
+        tokenizer["normalizer"] = normalizer;
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        retune_data::Tokenizer::open(folder.path()).map_err(|error| error.to_string())
+    };
+    let replace = serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaaaaaaaa"});
+    let many = vec![replace.clone(); 9];
+    let error = refusal(serde_json::json!({"type": "Sequence", "normalizers": many})).unwrap_err();
+    assert!(
+        error.contains("times as long; at most 1000 is allowed"),
+        "{error}"
+    );
+    let map = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="});
+    let error = refusal(map).unwrap_err();
+    assert!(
+        error.contains("precompiled_charsmap is cut off or damaged"),
+        "{error}"
+    );
+    assert!(refusal(replace).is_ok());
+}

@@ -1,7 +1,10 @@
 //! A model's tokenizer and chat template, from its folder.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+mod folder;
+mod growth;
+mod guard;
+
+use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
@@ -11,24 +14,11 @@ use crate::error::{Error, Result};
 use crate::sample::{Message, Role};
 use crate::template::ChatTemplate;
 
-/// Marks a special token inside a user's text until the template is rendered.
-/// It is no character, and stands in no text.
-const GUARD: char = '\u{fdd0}';
-
-/// The largest vocabularies take 40 MB as JSON.
-const MAX_FILE_BYTES: u64 = 512 << 20;
-
-/// The names under which `tokenizer_config.json` has a model's special tokens,
-/// and templates ask for them.
-const SPECIAL_TOKENS: [&str; 7] = [
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-];
+use folder::{
+    Sources, added_texts, parsed, read, special_tokens, stop_tokens, template_file,
+    template_sources, wrong,
+};
+use guard::{GUARD, guarded};
 
 /// The tokenizer of a model folder, with its chat template.
 pub struct Tokenizer {
@@ -81,6 +71,9 @@ impl Tokenizer {
         if let Some(dropout) = json.pointer_mut("/model/dropout") {
             // The same text has the same tokens.
             *dropout = Json::Null;
+        }
+        if let Some(problem) = growth::fault(&json) {
+            return Err(wrong(&path, format!("is no tokenizer: {problem}")));
         }
         let plain = parsed(&path, &json)?;
         // To the copy that takes all tokens for text, all of them are special.
@@ -322,186 +315,8 @@ fn add_ids(
     Ok(())
 }
 
-fn guarded(tokens: &[String], value: &Json) -> Result<Json> {
-    Ok(match value {
-        Json::String(text) => Json::String(guard(tokens, text)?),
-        Json::Array(items) => {
-            let items = items.iter().map(|item| guarded(tokens, item));
-            Json::Array(items.collect::<Result<_>>()?)
-        }
-        Json::Object(fields) => {
-            let fields = fields.iter();
-            let fields =
-                fields.map(|(key, value)| Ok((guard(tokens, key)?, guarded(tokens, value)?)));
-            Json::Object(fields.collect::<Result<_>>()?)
-        }
-        other => other.clone(),
-    })
-}
-
-/// Puts [`GUARD`] behind the first character of each of `tokens`.
-fn guard(tokens: &[String], text: &str) -> Result<String> {
-    if text.contains(GUARD) {
-        return Err(Error::Encoding {
-            problem: "it holds U+FDD0, which is no character".to_owned(),
-        });
-    }
-    if !tokens.iter().any(|token| text.contains(token.as_str())) {
-        return Ok(text.to_owned());
-    }
-    let mut guarded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        guarded.push(c);
-        if let Some(token) = tokens.iter().find(|token| rest.starts_with(*token)) {
-            guarded.push(GUARD);
-            guarded.push_str(&token[c.len_utf8()..]);
-            rest = &rest[token.len()..];
-        } else {
-            rest = &rest[c.len_utf8()..];
-        }
-    }
-    Ok(guarded)
-}
-
-/// The sources of a model's templates.
-struct Sources {
-    plain: Option<String>,
-    tools: Option<String>,
-}
-
-fn template_sources(folder: &Path, config: &Map<String, Json>) -> Result<Sources> {
-    let path = folder.join("chat_template.jinja");
-    if path.exists() {
-        return Ok(Sources {
-            plain: Some(template_file(&path)?),
-            tools: None,
-        });
-    }
-    match config.get("chat_template") {
-        None | Some(Json::Null) => Ok(Sources {
-            plain: None,
-            tools: None,
-        }),
-        Some(Json::String(source)) => Ok(Sources {
-            plain: Some(source.clone()),
-            tools: None,
-        }),
-        // Several templates, each with a name.
-        Some(Json::Array(named)) => {
-            let find = |wanted: &str| {
-                let entry = named
-                    .iter()
-                    .find(|entry| entry.get("name").and_then(Json::as_str) == Some(wanted))?;
-                Some(entry.get("template")?.as_str()?.to_owned())
-            };
-            Ok(Sources {
-                plain: find("default"),
-                tools: find("tool_use"),
-            })
-        }
-        Some(_) => {
-            let path = folder.join("tokenizer_config.json");
-            let problem = "has a `chat_template` that is neither text nor a list of templates";
-            Err(wrong(&path, problem.into()))
-        }
-    }
-}
-
-fn template_file(path: &Path) -> Result<String> {
-    String::from_utf8(read(path)?).map_err(|error| wrong(path, format!("is not UTF-8: {error}")))
-}
-
-fn stop_tokens(
-    folder: &Path,
-    tokenizer: &tokenizers::Tokenizer,
-    variables: &Map<String, Json>,
-) -> Result<Vec<String>> {
-    let mut tokens = Vec::new();
-    let path = folder.join("generation_config.json");
-    if path.exists() {
-        let config: Json = serde_json::from_slice(&read(&path)?)
-            .map_err(|error| wrong(&path, format!("is no JSON: {error}")))?;
-        let ids = match config.get("eos_token_id") {
-            Some(Json::Array(ids)) => ids.clone(),
-            Some(id) => vec![id.clone()],
-            None => Vec::new(),
-        };
-        let ids = ids.iter().filter_map(Json::as_u64);
-        let named = ids.filter_map(|id| tokenizer.id_to_token(u32::try_from(id).ok()?));
-        tokens.extend(named);
-    }
-    if let Some(Json::String(end)) = variables.get("eos_token")
-        && !tokens.contains(end)
-    {
-        tokens.push(end.clone());
-    }
-    Ok(tokens)
-}
-
-/// A tokenizer from its JSON, without the limits and the padding of whoever saved
-/// it, which are not part of the model.
-fn parsed(path: &Path, json: &Json) -> Result<tokenizers::Tokenizer> {
-    let bytes = json.to_string();
-    let mut tokenizer = contained(|| tokenizers::Tokenizer::from_bytes(bytes))
-        .unwrap_or_else(|panic| Err(panic.into()))
-        .map_err(|error| wrong(path, format!("is no tokenizer: {error}")))?;
-    tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|error| wrong(path, error.to_string()))?;
-    Ok(tokenizer)
-}
-
-/// The texts of added tokens, or of special ones alone.
-fn added_texts(tokenizer: &tokenizers::Tokenizer, special: bool) -> Vec<String> {
-    let mut special: Vec<String> = tokenizer
-        .get_added_tokens_decoder()
-        .into_values()
-        .filter(|token| (token.special || !special) && !token.content.is_empty())
-        .map(|token| token.content)
-        .collect();
-    special.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
-    special
-}
-
 /// With the length, so that no two lists of parts give the same bytes.
 fn add_to_hash(hash: &mut Sha256, part: &[u8]) {
     hash.update((part.len() as u64).to_le_bytes());
     hash.update(part);
-}
-
-/// A special token stands as its text, or as an object with `content`.
-fn special_tokens(config: &Map<String, Json>) -> Map<String, Json> {
-    let text = |token: &Json| match token {
-        Json::String(text) => Some(text.clone()),
-        Json::Object(token) => Some(token.get("content")?.as_str()?.to_owned()),
-        _ => None,
-    };
-    let tokens = SPECIAL_TOKENS.iter().filter_map(|name| {
-        let token = config.get(*name).and_then(text)?;
-        Some(((*name).to_owned(), Json::String(token)))
-    });
-    tokens.collect()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let unreadable = |error| wrong(path, format!("cannot be read: {error}"));
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let problem = format!("is larger than {} MiB", MAX_FILE_BYTES >> 20);
-        return Err(wrong(path, problem));
-    }
-    Ok(bytes)
-}
-
-fn wrong(path: &Path, problem: String) -> Error {
-    Error::File {
-        path: PathBuf::from(path),
-        problem,
-    }
 }

@@ -275,7 +275,7 @@ pub fn clean(
     let mut samples = Samples::open(paths, data.clone())?;
     let skip_unreadable = options.drop.iter().any(|name| name == "unreadable-row");
     while let Some(sample) = samples.next() {
-        let file = samples.files().len().saturating_sub(1) as u32;
+        let file = samples.file_number();
         report.rows += 1;
         let mut sample = match sample {
             Ok(sample) => sample,
@@ -399,10 +399,7 @@ fn capped_rows(
         let mut samples = Samples::open(paths, data.clone())?;
         while let Some(sample) = samples.next() {
             let Ok(sample) = sample else { continue };
-            let at = (
-                samples.files().len().saturating_sub(1) as u32,
-                sample.place.row,
-            );
+            let at = (samples.file_number(), sample.place.row);
             if dropped.contains_key(&at) || capped.contains_key(&at) {
                 continue;
             }

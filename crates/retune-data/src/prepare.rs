@@ -189,7 +189,7 @@ fn key(
 ///
 /// # Errors
 /// `File` if it cannot be read.
-pub fn file_hash(path: &Path) -> Result<[u8; 32]> {
+fn file_hash(path: &Path) -> Result<[u8; 32]> {
     let unreadable = |error: std::io::Error| Error::File {
         path: path.to_path_buf(),
         problem: format!("cannot be read: {error}"),

@@ -94,8 +94,8 @@ impl<'a> Collector<'a> {
         if let Some((tokens, scored)) = facts.tokens {
             self.tokens.tokens += tokens as u64;
             self.tokens.scored += scored as u64;
-            self.tokens.longest = self.tokens.longest.max(facts.length as u64);
         }
+        self.tokens.longest = self.tokens.longest.max(facts.length as u64);
         if !self.options.validation.is_empty() {
             self.asked.entry(facts.asked).or_insert(number);
             if let (Some(index), Some(signature)) =
@@ -134,8 +134,9 @@ impl<'a> Collector<'a> {
 
     /// A row of a validation file, whose question must be new.
     pub(super) fn add_validation(&mut self, facts: Result<Facts, Error>) {
-        let Ok(facts) = facts else {
-            return self.unusable(None, &facts.err().unwrap_or(Error::NothingScored));
+        let facts = match facts {
+            Ok(facts) => facts,
+            Err(error) => return self.unusable(None, &error),
         };
         let known = self.asked.get(&facts.asked).copied();
         let near = || {

@@ -153,7 +153,7 @@ fn excerpts(
     };
     let mut samples = Samples::open(paths, data.clone())?;
     while let Some(sample) = samples.next() {
-        let file = samples.files().len().saturating_sub(1) as u32;
+        let file = samples.file_number();
         let Ok(sample) = sample else { continue };
         let at = (file, sample.place.row);
         if wanted.contains(&at) {

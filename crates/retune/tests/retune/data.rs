@@ -4,15 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::program::{Folder, model};
-
-fn row(instruction: &str, output: &str) -> Value {
-    json!({"instruction": instruction, "input": "", "output": output})
-}
-
-fn lines(rows: &[Value]) -> String {
-    rows.iter().map(|row| format!("{row}\n")).collect()
-}
+use crate::program::{Folder, lines, model, row};
 
 fn parsed(lines: &str) -> Vec<Value> {
     let rows = lines.lines();

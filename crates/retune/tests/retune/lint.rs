@@ -4,15 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::program::{Folder, model};
-
-fn row(instruction: &str, output: &str) -> Value {
-    json!({"instruction": instruction, "input": "", "output": output})
-}
-
-fn lines(rows: &[Value]) -> String {
-    rows.iter().map(|row| format!("{row}\n")).collect()
-}
+use crate::program::{Folder, lines, model, row};
 
 /// The rows of each finding.
 fn findings(report: &str) -> BTreeMap<String, Vec<u64>> {
@@ -334,4 +326,34 @@ fn a_template_that_trains_what_is_not_asked_is_refused() {
     let last = [&arguments[..], &["--train-on", "last-answer"]].concat();
     let report = folder.stdout(&last);
     assert!(!report.contains("template-prefix"), "{report}");
+}
+
+#[test]
+fn rows_that_are_too_long_are_told_by_how_much() {
+    let folder = Folder::new();
+    folder.write(
+        "a.jsonl",
+        &lines(&[
+            row("问", "这一句要长一些才好。"),
+            row("问长的", &"很长的话,".repeat(30)),
+        ]),
+    );
+    for policy in ["drop", "truncate-answer", "error"] {
+        let model = model();
+        let arguments = [
+            "data",
+            "lint",
+            "a.jsonl",
+            "--model",
+            &model,
+            "--over-long",
+            policy,
+        ];
+        let report = folder.stdout(&arguments);
+        // Ten tokens of markers and roles more than the bytes of the texts.
+        assert!(
+            report.contains("1 row has more tokens than max_length 384; the longest has 4"),
+            "{report}"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A folder of its own, in which the program runs and files are named without
@@ -79,4 +80,14 @@ impl Folder {
 pub(crate) fn model() -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../retune-data/tests/models/bytes");
     folder.display().to_string()
+}
+
+/// A row of the alpaca layout.
+pub(crate) fn row(instruction: &str, output: &str) -> Value {
+    json!({"instruction": instruction, "input": "", "output": output})
+}
+
+/// Rows as JSONL.
+pub(crate) fn lines(rows: &[Value]) -> String {
+    rows.iter().map(|row| format!("{row}\n")).collect()
 }

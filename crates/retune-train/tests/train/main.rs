@@ -1,0 +1,3 @@
+//! Training, tested at its public edge.
+
+#![forbid(unsafe_code)]

@@ -43,7 +43,7 @@ pub use pack::{PackedBatch, epoch_order, epoch_steps, pack, shared_prefix};
 pub use prepare::{BadRows, LeftOut, Preparation, Prepared, prepare};
 pub use sample::{Content, Conversation, Message, Preference, Role, Sample};
 pub use segment::Segmenter;
-pub use split::{SplitRow, split, split_rows};
+pub use split::{SplitRow, split, split_rows, split_tokens};
 pub use stats::{Bucket, TextCounter, TextStats, TokenStats, token_stats};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use serde_json::Value as Json;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::cache::TokenFile;
 use crate::dataset::{DataOptions, Samples};
 use crate::error::{Result, RowError};
 use crate::sample::Content;
@@ -120,6 +121,33 @@ pub fn split_rows(
         &index.map(|index| index.clusters()).unwrap_or_default(),
     );
     Ok(rows)
+}
+
+/// The samples of a file of tokens that are trained on, and those that are held
+/// back, `fraction` of all, in order. Those that ask the same, token by token up
+/// to the first scored one, stay together.
+///
+/// # Errors
+/// `File` if the tokens cannot be read.
+pub fn split_tokens(tokens: &TokenFile, fraction: f64, seed: u64) -> Result<(Vec<u32>, Vec<u32>)> {
+    let rows: Result<Vec<SplitRow>> = (0..tokens.len())
+        .map(|sample| {
+            let sample = tokens.sample(sample)?;
+            let asked = sample.scored.iter().take_while(|scored| !**scored).count();
+            // Of a text, all but the first token is scored.
+            let asked = if asked > 1 { asked } else { sample.input_ids.len() };
+            let ids = &sample.input_ids[..asked];
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+            Ok(SplitRow {
+                group: xxh3_64(&bytes),
+                stratum: String::new(),
+            })
+        })
+        .collect();
+    let sides = split(&rows?, &[fraction], seed);
+    let (train, held): (Vec<_>, Vec<_>) = (0..).zip(sides).partition(|(_, side)| *side == 0);
+    let numbers = |side: Vec<(u32, usize)>| side.into_iter().map(|(sample, _)| sample).collect();
+    Ok((numbers(train), numbers(held)))
 }
 
 /// Groups that share a cluster become one.

@@ -2,8 +2,8 @@
 
 use retune_compute::ops::{
     HeadGradients, HeadLoss, RmsNormOutput, RopeAngles, RopeConfig, RowKey, Scored, Segments,
-    embedding_backward, embedding_forward, head_cross_entropy_backward, head_cross_entropy_forward,
-    linear_forward,
+    embedding_backward, embedding_forward, gather_rows, head_cross_entropy_backward,
+    head_cross_entropy_forward, linear_forward,
 };
 use retune_compute::{DType, Tensor};
 
@@ -122,6 +122,22 @@ impl Decoder {
         Ok(logits)
     }
 
+    /// The logits of the last token of each segment, `[S, V]`, f32.
+    ///
+    /// # Errors
+    /// As `logits`; `IndexOutOfRange` if the first segment is empty.
+    pub fn last_logits(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
+        let hidden = self.hidden(ids, segments)?;
+        let rows = segments
+            .ranges()
+            .map(|range| range.end.wrapping_sub(1) as u32);
+        let last = gather_rows(&hidden, &rows.collect::<Vec<u32>>())?;
+        let shape = [last.shape()[0], self.config.vocab_size];
+        let mut logits = Tensor::empty(last.device(), &shape, DType::F32)?;
+        linear_forward(&last, self.head().weight(), Default::default(), &mut logits)?;
+        Ok(logits)
+    }
+
     /// The cross-entropy of the scored rows, without dropout.
     ///
     /// # Errors
@@ -163,20 +179,32 @@ impl Decoder {
         let mut d_x = Tensor::zeros(x.device(), x.shape(), DType::F32)?;
         self.norm.backward(&d_last, &x, &last.rstd, &mut d_x)?;
         drop((x, last, d_last));
-        for block in self.blocks.iter_mut().rev() {
-            let Some(Kept { x, saved }) = kept.pop() else {
+        let lowest = self.lowest_trained();
+        for (layer, block) in self.blocks.iter_mut().enumerate().rev() {
+            let Some(Kept { x, saved }) = kept.pop().filter(|_| lowest <= Some(layer)) else {
                 break;
             };
             let saved = match saved {
                 Some(saved) => saved,
                 None => block.forward(&x, &pass)?.1,
             };
-            block.backward(&x, saved, &pass, &mut d_x)?;
+            block.backward(&x, saved, &pass, &mut d_x, lowest < Some(layer))?;
         }
         if let Matrix::Trained(Parameter { grad, .. }) = &mut self.embed_tokens {
             embedding_backward(&d_x, &batch.input_ids, grad)?;
         }
         Ok(loss)
+    }
+
+    /// The lowest block in which something is trained; None if gradients go down
+    /// to the embedding.
+    fn lowest_trained(&mut self) -> Option<usize> {
+        if self.embed_tokens.parameter().is_some() {
+            return None;
+        }
+        let trained = |block: &mut Block| block.parameters().next().is_some();
+        let lowest = self.blocks.iter_mut().position(trained);
+        Some(lowest.unwrap_or(self.blocks.len()))
     }
 
     /// Loss, and the gradient of the rows behind the last norm, f32.

@@ -13,6 +13,7 @@ mod layers;
 mod lora_config;
 mod open;
 mod parameter;
+mod pattern;
 mod registry;
 mod weights;
 
@@ -22,4 +23,5 @@ pub use error::{Error, Result};
 pub use lora_config::{LoraConfig, TargetModules};
 pub use open::{OpenOptions, Tuning};
 pub use parameter::Parameter;
+pub use pattern::name_matches;
 pub use weights::Weights;

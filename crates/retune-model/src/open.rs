@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::layers::{Attention, Block, Linear, Lora, Matrix, Mlp, RmsNorm};
 use crate::lora_config::LoraConfig;
 use crate::parameter::{Parameter, Vector};
+use crate::pattern::name_matches;
 use crate::weights::Weights;
 
 /// What of a model is trained.
@@ -21,8 +22,12 @@ pub enum Tuning {
     Frozen,
     /// Low-rank terms beside frozen weights.
     Lora(LoraConfig),
-    /// Everything.
-    Full,
+    /// Everything but tensors whose names one of the patterns matches
+    /// ([`name_matches`]).
+    Full {
+        /// The patterns.
+        freeze: Vec<String>,
+    },
 }
 
 /// How a model is opened.
@@ -199,13 +204,16 @@ impl Builder<'_> {
         })
     }
 
-    fn trains(&self) -> bool {
-        self.options.tuning == Tuning::Full
+    fn trains(&self, name: &str) -> bool {
+        match &self.options.tuning {
+            Tuning::Full { freeze } => !freeze.iter().any(|pattern| name_matches(pattern, name)),
+            _ => false,
+        }
     }
 
     fn matrix(&self, name: &str) -> Result<Matrix> {
         let dtype = self.options.dtype;
-        if self.trains() {
+        if self.trains(name) {
             let value = self.weights.tensor(self.device, name, DType::F32)?;
             return Ok(Matrix::Trained(Parameter::new(
                 name.to_owned(),
@@ -222,7 +230,7 @@ impl Builder<'_> {
 
     fn vector(&self, name: &str) -> Result<Vector> {
         let value = self.weights.tensor(self.device, name, DType::F32)?;
-        Ok(match self.trains() {
+        Ok(match self.trains(name) {
             // Norms and biases are used in f32.
             true => Vector::Trained(Parameter::new(name.to_owned(), value, DType::F32)?),
             false => Vector::Frozen(value),

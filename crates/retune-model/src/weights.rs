@@ -9,7 +9,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use half::f16;
-use retune_compute::{DType, Device, Tensor, bf16};
+use retune_compute::ops::cast;
+use retune_compute::{DType, Device, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde_json::Value as Json;
@@ -149,42 +150,31 @@ impl Weights {
             .get(name)
             .ok_or_else(|| problem(format!("{name} is missing")))?;
         let bytes = read_at(&entry.file, entry.offset, entry.bytes)?;
-        let shape = &entry.shape;
-        let tensor = match (entry.dtype, dtype) {
-            (Dtype::BF16, DType::BF16) => {
-                let values: Vec<bf16> = bytes.chunks_exact(2).map(bf16_of).collect();
-                Tensor::from_slice(device, shape, &values)?
-            }
-            (found, DType::F32) => {
-                Tensor::from_slice(device, shape, &values(found, &bytes).map_err(problem)?)?
-            }
-            (found, DType::BF16) => {
-                let values = values(found, &bytes).map_err(problem)?;
-                let values: Vec<bf16> = values.into_iter().map(bf16::from_f32).collect();
-                Tensor::from_slice(device, shape, &values)?
+        let tensor =
+            |dtype: DType, bytes: &[u8]| Tensor::from_bytes(device, &entry.shape, dtype, bytes);
+        let found = match entry.dtype {
+            Dtype::BF16 => tensor(DType::BF16, &bytes)?,
+            Dtype::F32 => tensor(DType::F32, &bytes)?,
+            Dtype::F16 => tensor(DType::F32, &widened(&bytes))?,
+            other => {
+                return Err(problem(format!(
+                    "{name}: expected a tensor of bf16, f16 or f32, found {other:?}"
+                )));
             }
         };
-        Ok(tensor)
+        match found.dtype() == dtype {
+            true => Ok(found),
+            false => Ok(cast(&found, dtype)?),
+        }
     }
 }
 
-fn values(dtype: Dtype, bytes: &[u8]) -> std::result::Result<Vec<f32>, String> {
-    let f32_of = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-    match dtype {
-        Dtype::F32 => Ok(bytes.chunks_exact(4).map(f32_of).collect()),
-        Dtype::BF16 => Ok(bytes.chunks_exact(2).map(|b| bf16_of(b).to_f32()).collect()),
-        Dtype::F16 => Ok(bytes
-            .chunks_exact(2)
-            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
-            .collect()),
-        other => Err(format!(
-            "expected tensors of bf16, f16 or f32, found {other:?}"
-        )),
-    }
-}
-
-fn bf16_of(bytes: &[u8]) -> bf16 {
-    bf16::from_le_bytes([bytes[0], bytes[1]])
+/// Numbers of f16 as little-endian f32.
+fn widened(bytes: &[u8]) -> Vec<u8> {
+    let halves = bytes.as_chunks::<2>().0.iter();
+    halves
+        .flat_map(|half| f16::from_le_bytes(*half).to_f32().to_le_bytes())
+        .collect()
 }
 
 fn read_entries(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<()> {

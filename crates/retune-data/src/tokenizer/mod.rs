@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::contained::contained;
 use crate::error::{Error, Result};
-use crate::sample::{Message, Role};
+use crate::sample::{Conversation, Message, Role};
 use crate::template::ChatTemplate;
 
 use folder::{
@@ -170,8 +170,6 @@ impl Tokenizer {
         template.render(&variables)
     }
 
-    /// The same value with guards in its texts and keys: a tool's arguments may
-    /// have any key, and templates write it.
     /// A message with its tokens guarded. What the assistant says may hold added
     /// tokens that are not special, such as `<think>`: it is to learn them.
     fn guarded_message(&self, message: &Message) -> Result<Json> {
@@ -248,6 +246,31 @@ impl Tokenizer {
     /// generation_config.json, and `eos_token`.
     pub fn stop_tokens(&self) -> &[String] {
         &self.stop_tokens
+    }
+
+    /// The ids of [`Tokenizer::stop_tokens`].
+    pub fn stop_ids(&self) -> Vec<u32> {
+        let tokens = self.stop_tokens.iter();
+        tokens
+            .filter_map(|token| self.plain.token_to_id(token))
+            .collect()
+    }
+
+    /// What a model is given to answer `conversation`: its text under the chat
+    /// template, up to where the answer begins. A model without a template
+    /// goes on with the last message's text.
+    ///
+    /// # Errors
+    /// Those of the template; `Encoding`.
+    pub fn prompt_ids(&self, conversation: &Conversation) -> Result<Vec<u32>> {
+        let Conversation { messages, tools } = conversation;
+        if self.has_template() {
+            return self.encode(&self.render(messages, tools, true)?);
+        }
+        let text = messages.last().map_or("", |message| &message.content);
+        let mut ids = Vec::new();
+        add_ids(&self.literal, text, true, &mut ids)?;
+        Ok(ids)
     }
 
     /// Whether the chat template writes the date of the day.

@@ -97,14 +97,16 @@ impl Attention {
         })
     }
 
-    /// The gradient of the input, f32. `d_y` is of the type of products.
+    /// The gradient of the input, f32, if `input_wanted`. `d_y` is of the type of
+    /// products.
     pub(crate) fn backward(
         &mut self,
         d_y: &Tensor,
         x: &Tensor,
         saved: AttentionSaved,
         pass: &Pass<'_>,
-    ) -> Result<Tensor> {
+        input_wanted: bool,
+    ) -> Result<Option<Tensor>> {
         let AttentionSaved {
             q,
             k,
@@ -117,7 +119,7 @@ impl Attention {
         let by_head = [tokens, self.heads, self.head_dim];
         let mut d_out = pass.zeros(x, self.heads * self.head_dim)?;
         self.o_proj
-            .backward(d_y, &output.out, &o_saved, pass, &mut d_out)?;
+            .backward(d_y, &output.out, &o_saved, pass, Some(&mut d_out))?;
         let d_out = cast(&d_out, pass.dtype)?.reshape(&by_head)?;
         output.out = output.out.reshape(&by_head)?;
         let (d_q, d_k, d_v) =
@@ -132,7 +134,10 @@ impl Attention {
                 *d = d_x;
             }
         }
-        let mut d_x = pass.zeros(x, x.shape()[1])?;
+        let mut d_x = match input_wanted {
+            true => Some(pass.zeros(x, x.shape()[1])?),
+            false => None,
+        };
         for (linear, saved, d) in [
             (&mut self.q_proj, q_saved, d_q),
             (&mut self.k_proj, k_saved, d_k),
@@ -140,7 +145,7 @@ impl Attention {
         ] {
             let width = d.len() / tokens.max(1);
             let d = cast(&d, pass.dtype)?.reshape(&[tokens, width])?;
-            linear.backward(&d, x, &saved, pass, &mut d_x)?;
+            linear.backward(&d, x, &saved, pass, d_x.as_mut())?;
         }
         Ok(d_x)
     }

@@ -55,24 +55,30 @@ impl Block {
     }
 
     /// `d_x` holds the gradient of the block's output and gets that of its
-    /// input `x`.
+    /// input `x`, if `input_wanted`.
     pub(crate) fn backward(
         &mut self,
         x: &Tensor,
         saved: BlockSaved,
         pass: &Pass<'_>,
         d_x: &mut Tensor,
+        input_wanted: bool,
     ) -> Result<()> {
         let d_y = cast(d_x, pass.dtype)?;
         let d_post = self.mlp.backward(&d_y, &saved.post, &saved.mlp, pass)?;
         let norm = &mut self.post_attention_layernorm;
         norm.backward(&d_post, &saved.after_attention, &saved.post_rstd, d_x)?;
         let d_h = cast(d_x, pass.dtype)?;
-        let d_input = self
-            .self_attn
-            .backward(&d_h, &saved.input, saved.attention, pass)?;
-        self.input_layernorm
-            .backward(&d_input, x, &saved.input_rstd, d_x)
+        // The norm's own weight may be trained where nothing below is.
+        let wanted = input_wanted || self.input_layernorm.weight.parameter().is_some();
+        let attention = &mut self.self_attn;
+        let d_input = attention.backward(&d_h, &saved.input, saved.attention, pass, wanted)?;
+        match d_input {
+            Some(d_input) => self
+                .input_layernorm
+                .backward(&d_input, x, &saved.input_rstd, d_x),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn parameters(&mut self) -> impl Iterator<Item = &mut Parameter> {

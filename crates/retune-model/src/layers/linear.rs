@@ -71,15 +71,15 @@ impl Linear {
         Ok(LinearSaved { lora })
     }
 
-    /// Adds to the gradients of parameters, and to `d_x`, f32. `d_y` and `x` are
-    /// of the type of products.
+    /// Adds to the gradients of parameters, and to `d_x`, f32, if that is wanted.
+    /// `d_y` and `x` are of the type of products.
     pub(crate) fn backward(
         &mut self,
         d_y: &Tensor,
         x: &Tensor,
         saved: &LinearSaved,
         pass: &Pass<'_>,
-        d_x: &mut Tensor,
+        d_x: Option<&mut Tensor>,
     ) -> Result<()> {
         let added = || Epilogue::default().accumulate();
         if let Matrix::Trained(Parameter { grad, .. }) = &mut self.weight {
@@ -91,6 +91,9 @@ impl Linear {
         let g = match (&mut self.lora, &saved.lora) {
             (Some(lora), Some(saved)) => Some(lora.backward(d_y, x, saved, pass)?),
             _ => None,
+        };
+        let Some(d_x) = d_x else {
+            return Ok(());
         };
         let lora = self.lora.as_ref().zip(g.as_ref());
         let term = lora.and_then(|(lora, g)| lora.input_term(g, pass));

@@ -54,12 +54,13 @@ impl Mlp {
         let [gate, up, down] = &saved.linears;
         let mut d_activated = pass.zeros(x, self.intermediate_size)?;
         self.down_proj
-            .backward(d_y, &saved.activated, down, pass, &mut d_activated)?;
+            .backward(d_y, &saved.activated, down, pass, Some(&mut d_activated))?;
         let d_activated = cast(&d_activated, pass.dtype)?;
         let (d_gate, d_up) = swiglu_backward(&d_activated, &saved.gate, &saved.up, pass.dtype)?;
         let mut d_x = pass.zeros(x, x.shape()[1])?;
-        self.gate_proj.backward(&d_gate, x, gate, pass, &mut d_x)?;
-        self.up_proj.backward(&d_up, x, up, pass, &mut d_x)?;
+        self.gate_proj
+            .backward(&d_gate, x, gate, pass, Some(&mut d_x))?;
+        self.up_proj.backward(&d_up, x, up, pass, Some(&mut d_x))?;
         Ok(d_x)
     }
 

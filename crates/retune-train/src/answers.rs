@@ -1,0 +1,59 @@
+//! What a model answers on the way, so that one sees the style arrive.
+
+use retune_compute::Tensor;
+use retune_compute::ops::Segments;
+use retune_data::{Conversation, Message, Role};
+
+use crate::error::Result;
+use crate::trainer::Trainer;
+use crate::validate::Answer;
+
+impl Trainer {
+    /// The model's most likely answer to each of `sample_prompts`.
+    ///
+    /// # Errors
+    /// Those of the template and the model.
+    pub fn answers(&self) -> Result<Vec<Answer>> {
+        let prompts = self.config.sample_prompts.iter();
+        let answer = |prompt: &String| {
+            Ok(Answer {
+                prompt: prompt.clone(),
+                text: self.answer(prompt)?,
+            })
+        };
+        prompts.map(answer).collect()
+    }
+
+    fn answer(&self, prompt: &str) -> Result<String> {
+        let tokenizer = self.data.tokenizer();
+        let conversation = Conversation {
+            messages: vec![Message::new(Role::User, prompt)],
+            tools: Vec::new(),
+        }
+        .with_default_system(self.config.system.as_deref());
+        let mut ids = tokenizer.prompt_ids(&conversation)?;
+        let asked = ids.len();
+        let stops = tokenizer.stop_ids();
+        for _ in 0..self.config.sample_max_new_tokens {
+            let next = self.model.last_logits(&ids, &Segments::single(ids.len()))?;
+            let next = largest(&next);
+            if stops.contains(&next) {
+                break;
+            }
+            ids.push(next);
+        }
+        Ok(tokenizer.decode(&ids[asked..]))
+    }
+}
+
+/// The place of the largest number; the first of equal ones.
+fn largest(logits: &Tensor) -> u32 {
+    let values = logits.to_f32_vec();
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = index;
+        }
+    }
+    best as u32
+}

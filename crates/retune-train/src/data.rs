@@ -1,0 +1,188 @@
+//! The samples of a run: those it learns from, those it validates on, and
+//! general ones that are mixed in.
+
+use std::path::{Path, PathBuf};
+
+use retune_data::{
+    BadRows, Encoder, Labelled, Prepared, TokenFile, Tokenizer, check_template, prepare,
+    split_tokens,
+};
+
+use crate::batch::Numbered;
+use crate::config::TrainConfig;
+use crate::course::{Course, Replay};
+use crate::error::{Error, Result};
+
+/// Marks the numbers of general samples.
+const REPLAY_BIT: u32 = 1 << 31;
+
+/// Tokens of all files of a run, and their order.
+#[derive(Debug)]
+pub struct TrainData {
+    /// The model's tokenizer and chat template, and how they are used.
+    pub encoder: Encoder,
+    /// What became of the rows, and where the tokens are.
+    pub prepared: Prepared,
+    /// Which samples each step has.
+    pub course: Course,
+    validation: Option<Validation>,
+    replay: Option<Prepared>,
+}
+
+/// Samples to validate on.
+#[derive(Debug)]
+struct Validation {
+    /// None where they are a share of the data.
+    prepared: Option<Prepared>,
+    samples: Vec<u32>,
+}
+
+impl TrainData {
+    /// Tokenises the files of `config`, or takes their tokens from `cache`.
+    /// `progress` is told how many rows were read.
+    ///
+    /// # Errors
+    /// `Tokens` for a row that cannot be used, or a chat template that cannot be
+    /// trained with; `Data` if nothing is left to train or to validate on.
+    pub fn open(config: &TrainConfig, cache: &Path, progress: &mut dyn FnMut(u64)) -> Result<Self> {
+        let encoder = encoder(config)?;
+        let mut tokens = |paths: &[PathBuf]| -> Result<Prepared> {
+            let bad_rows = match config.skip_bad_rows {
+                true => BadRows::Skip,
+                false => BadRows::Stop,
+            };
+            let options = config.data_options()?;
+            Ok(prepare(paths, &options, &encoder, bad_rows, cache, progress)?)
+        };
+        let prepared = tokens(&config.data)?;
+        let other = |paths: &[PathBuf], tokens: &mut dyn FnMut(&[PathBuf]) -> Result<Prepared>| {
+            Ok::<_, Error>(match paths.is_empty() {
+                true => None,
+                false => Some(tokens(paths)?),
+            })
+        };
+        let held_back = other(&config.validation_data, &mut tokens)?;
+        let replay = other(&config.replay_data, &mut tokens)?;
+        let (train, validation) = match held_back {
+            Some(held_back) => {
+                let samples = (0..held_back.tokens.len() as u32).collect();
+                let all = (0..prepared.tokens.len() as u32).collect();
+                (all, Some((Some(held_back), samples)))
+            }
+            None => split(&prepared.tokens, config)?,
+        };
+        let mixed = replay.as_ref().map(|replay| Replay {
+            samples: replay.tokens.len() as u32,
+            ratio: config.replay_ratio,
+        });
+        let per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps;
+        Ok(Self {
+            encoder,
+            prepared,
+            course: Course::new(config.seed, train, per_step, mixed),
+            validation: validation.map(|(prepared, samples)| Validation { prepared, samples }),
+            replay,
+        })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.encoder.tokenizer
+    }
+
+    /// The samples of step `step`, the first being 0.
+    ///
+    /// # Errors
+    /// `Tokens` if a file of tokens cannot be read.
+    pub fn step(&mut self, step: u64) -> Result<Vec<Numbered>> {
+        let samples = self.course.samples(step);
+        let mut found = Vec::with_capacity(samples.train.len() + samples.replay.len());
+        for number in samples.train {
+            let tokens = self.prepared.tokens.sample(number as usize)?;
+            found.push(Numbered { number, tokens });
+        }
+        for sample in samples.replay {
+            if let Some(replay) = &self.replay {
+                let number = sample | REPLAY_BIT;
+                let tokens = replay.tokens.sample(sample as usize)?;
+                found.push(Numbered { number, tokens });
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many samples there are to validate on.
+    pub fn validation_samples(&self) -> usize {
+        self.validation.as_ref().map_or(0, |held| held.samples.len())
+    }
+
+    /// Sample `index` of those to validate on.
+    ///
+    /// # Errors
+    /// `Tokens` if the file of tokens cannot be read.
+    pub fn validation_sample(&self, index: usize) -> Result<Labelled> {
+        let Some(held) = &self.validation else {
+            return Ok(Labelled::default());
+        };
+        let tokens = held.prepared.as_ref().unwrap_or(&self.prepared);
+        Ok(tokens.tokens.sample(held.samples[index] as usize)?)
+    }
+
+    /// The samples that take most memory: those of the step with most tokens, as
+    /// far as the lengths tell.
+    ///
+    /// # Errors
+    /// `Tokens` if a file of tokens cannot be read.
+    pub fn longest(&self, count: usize) -> Result<Vec<Numbered>> {
+        let mut train = self.course.train().to_vec();
+        train.sort_by_key(|sample| {
+            let tokens = self.prepared.tokens.tokens(*sample as usize);
+            (std::cmp::Reverse(tokens), *sample)
+        });
+        train.truncate(count);
+        let tokens = |number: u32| -> Result<Numbered> {
+            let tokens = self.prepared.tokens.sample(number as usize)?;
+            Ok(Numbered { number, tokens })
+        };
+        train.into_iter().map(tokens).collect()
+    }
+}
+
+type Sides = (Vec<u32>, Option<(Option<Prepared>, Vec<u32>)>);
+
+/// A share of the data is held back, all samples of a prompt or none.
+fn split(tokens: &TokenFile, config: &TrainConfig) -> Result<Sides> {
+    if config.validation_split == 0.0 {
+        return Ok(((0..tokens.len() as u32).collect(), None));
+    }
+    let (train, held) = split_tokens(tokens, config.validation_split, config.seed)?;
+    if train.is_empty() || held.is_empty() {
+        return Err(Error::Data {
+            problem: format!(
+                "validation_split {} leaves {} samples to train and {} to validate on, expected at least 1 of each\nhint: set validation_split to 0, or give files in validation_data",
+                config.validation_split,
+                train.len(),
+                held.len()
+            ),
+        });
+    }
+    Ok((train, Some((None, held))))
+}
+
+/// The tokenizer and template of `config`, if training with them is sound.
+fn encoder(config: &TrainConfig) -> Result<Encoder> {
+    let encoder = config.encoder()?;
+    let faults = check_template(&encoder.tokenizer, &encoder.labels);
+    let refused = faults.iter().filter(|fault| fault.refused);
+    let mut lines: Vec<String> = Vec::new();
+    for fault in refused {
+        lines.push(format!("{}: {}", fault.rule, fault.problem));
+        lines.push(format!("hint: {}", fault.hint));
+    }
+    match lines.is_empty() {
+        true => Ok(encoder),
+        false => Err(Error::Data {
+            problem: lines.join("\n"),
+        }),
+    }
+}

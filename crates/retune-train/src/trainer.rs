@@ -1,0 +1,250 @@
+//! The training loop.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use retune_compute::ops::{norm, sum};
+use retune_model::{Activations, Decoder};
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{Numbered, batches};
+use crate::config::TrainConfig;
+use crate::data::TrainData;
+use crate::error::{Error, Result};
+use crate::optimizer::Optimizer;
+use crate::schedule::Schedule;
+use crate::validate::Validation;
+
+/// How a step is fitted into memory. None of it changes what is computed, but
+/// for the order in which gradients of several batches are added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fit {
+    /// Whether activations are computed again in the backward pass.
+    pub recompute: bool,
+    /// The most tokens that go through the model at a time.
+    pub batch_tokens: usize,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Optimizer steps that are done.
+    pub step: u64,
+    /// Tokens of all samples that were learned from.
+    pub tokens: u64,
+    /// The lowest validation loss, and the step behind which it was found.
+    pub best: Option<(u64, f64)>,
+    /// Validations since then.
+    pub validations_since_best: u32,
+}
+
+/// What one optimizer step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Its number, the first being 1.
+    pub step: u64,
+    /// The mean cross-entropy of its scored tokens, before its update.
+    pub loss: f64,
+    /// The norm of all gradients, before clipping.
+    pub grad_norm: f64,
+    /// The rate that the schedule gave.
+    pub learning_rate: f64,
+    /// Tokens of its samples.
+    pub tokens: u64,
+    /// Those of them that were scored.
+    pub scored: u64,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// What a run tells while it goes on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A step is done.
+    Step(&'a StepReport),
+    /// A validation is on its way: samples done, and of how many.
+    Validating(usize, usize),
+    /// A validation is done.
+    Validated(&'a Validation, &'a Progress),
+    /// A checkpoint was written.
+    Saved(PathBuf),
+}
+
+/// Listens to a run.
+pub trait Observer {
+    /// Is told what happened.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn event(&mut self, trainer: &mut Trainer, event: Event<'_>) -> Result<()>;
+
+    /// Whether the run should end behind the current step.
+    fn should_stop(&self) -> bool {
+        false
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All steps are done.
+    Completed,
+    /// The validation loss did not fall any more.
+    Early,
+    /// The observer asked for it.
+    Stopped,
+}
+
+/// A run: a model, what it learns from, and how far it is.
+#[derive(Debug)]
+pub struct Trainer {
+    /// The settings.
+    pub config: TrainConfig,
+    /// The model.
+    pub model: Decoder,
+    /// The moments of its parameters.
+    pub optimizer: Optimizer,
+    /// The samples.
+    pub data: TrainData,
+    /// The rates.
+    pub schedule: Schedule,
+    /// How steps fit into memory.
+    pub fit: Fit,
+    /// Where the run stands.
+    pub progress: Progress,
+}
+
+impl Trainer {
+    /// Trains until the last step, or until the run has to end before.
+    ///
+    /// # Errors
+    /// `NonFinite` if the loss or the gradient is; those of data, model and
+    /// `observer`.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Ending> {
+        let total = self.schedule.total_steps;
+        while self.progress.step < total {
+            let report = self.step()?;
+            observer.event(self, Event::Step(&report))?;
+            let last = report.step == total;
+            let stop = observer.should_stop();
+            let mut better = false;
+            if self.validates() && !stop && (last || report.step % self.config.eval_steps == 0) {
+                better = self.validation(observer)?;
+            }
+            let early = self.is_early();
+            let ends = last || stop || early;
+            if ends || better || report.step % self.config.save_steps == 0 {
+                let folder = self.save(better)?;
+                observer.event(self, Event::Saved(folder))?;
+            }
+            match (stop, early) {
+                (true, _) => return Ok(Ending::Stopped),
+                (_, true) => return Ok(Ending::Early),
+                _ => {}
+            }
+        }
+        Ok(Ending::Completed)
+    }
+
+    /// One optimizer step: the gradient of the mean loss over all scored tokens of
+    /// its samples, clipped, and AdamW.
+    ///
+    /// # Errors
+    /// `NonFinite`, and then no parameter has changed; those of data and model.
+    pub fn step(&mut self) -> Result<StepReport> {
+        let start = Instant::now();
+        let step = self.progress.step;
+        let samples = self.data.step(step)?;
+        let (loss, scored) = self.backward(&samples, step)?;
+        let mut parameters = self.model.parameters();
+        let grad_norm = norm(parameters.iter().map(|parameter| &parameter.grad));
+        if !(loss.is_finite() && grad_norm.is_finite()) {
+            for parameter in &mut parameters {
+                parameter.grad.fill_zero();
+            }
+            return Err(self.non_finite(&samples, loss));
+        }
+        let learning_rate = self.schedule.rate(step);
+        let clip = clip_factor(grad_norm, self.config.max_grad_norm);
+        self.optimizer.step(parameters, learning_rate, clip, step + 1)?;
+        let tokens = samples.iter().map(|s| s.tokens.input_ids.len() as u64).sum();
+        self.progress.step += 1;
+        self.progress.tokens += tokens;
+        Ok(StepReport {
+            step: step + 1,
+            loss,
+            grad_norm,
+            learning_rate,
+            tokens,
+            scored,
+            time: start.elapsed(),
+        })
+    }
+
+    /// Adds the gradients of a step's samples. Returned are the mean loss, and
+    /// over how many scored tokens.
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub fn backward(&mut self, samples: &[Numbered], step: u64) -> Result<(f64, u64)> {
+        let batches = batches(samples, self.fit.batch_tokens)?;
+        let scored: usize = batches.iter().map(|batch| batch.rows.len()).sum();
+        let share = 1.0 / scored as f32;
+        let activations = match self.fit.recompute {
+            true => Activations::Recompute,
+            false => Activations::Keep,
+        };
+        let mut loss = 0.0;
+        for batch in &batches {
+            let found = self.model.loss_and_backward(batch, share, step as u32, activations)?;
+            loss += sum(&found.losses) / scored as f64;
+        }
+        Ok((loss, scored as u64))
+    }
+
+    /// Tells a step whose gradient cannot be used, sample by sample.
+    fn non_finite(&self, samples: &[Numbered], loss: f64) -> Error {
+        let named = samples.iter().map(|sample| self.describe(sample));
+        Error::NonFinite {
+            step: self.progress.step + 1,
+            what: if loss.is_finite() { "norm of the gradients" } else { "loss" },
+            samples: named.collect(),
+        }
+    }
+
+    /// Whether there is anything to validate on.
+    pub fn validates(&self) -> bool {
+        self.data.validation_samples() > 0
+    }
+
+    fn validation(&mut self, observer: &mut dyn Observer) -> Result<bool> {
+        let found = self.validate(observer)?;
+        let threshold = self.config.early_stopping_threshold;
+        let best = self.progress.best;
+        let better = best.is_none_or(|(_, best)| found.loss < best - threshold);
+        if better {
+            self.progress.best = Some((self.progress.step, found.loss));
+            self.progress.validations_since_best = 0;
+        } else {
+            self.progress.validations_since_best += 1;
+        }
+        let progress = self.progress.clone();
+        observer.event(self, Event::Validated(&found, &progress))?;
+        Ok(better)
+    }
+
+    fn is_early(&self) -> bool {
+        let patience = self.config.early_stopping_patience;
+        patience.is_some_and(|patience| self.progress.validations_since_best >= patience)
+    }
+}
+
+/// What gradients are multiplied by so that their norm is at most `limit`, as
+/// PyTorch's `clip_grad_norm_` does; 0 is no limit.
+fn clip_factor(norm: f64, limit: f64) -> f32 {
+    match limit > 0.0 {
+        true => (limit / (norm + 1e-6)).min(1.0) as f32,
+        false => 1.0,
+    }
+}

@@ -95,8 +95,9 @@ pub enum Error {
     NothingScored,
     /// No row of a file gave a sample.
     #[error(
-        "none of {rows} rows is left to learn from: {over_long} had more tokens than max_length, {unusable} could not be used\n\
-         hint: raise --max-length; retune data lint says what is wrong with rows"
+        "none of {} is left to learn from: {over_long} had more tokens than max_length, {unusable} could not be used\n\
+         hint: raise --max-length; retune data lint says what is wrong with rows",
+        counted(*rows as usize, "row", "rows")
     )]
     NoSamples {
         /// Rows read.
@@ -222,4 +223,9 @@ impl From<RowError> for Error {
     fn from(error: RowError) -> Self {
         Self::Row(Box::new(error))
     }
+}
+
+/// A number and the word for what it counts.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

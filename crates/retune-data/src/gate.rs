@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, counted};
 use crate::label::{LabelOptions, Learn, turns};
 use crate::sample::{Conversation, Message, Role};
 use crate::text::markers::find_markers;
@@ -119,8 +119,9 @@ fn wrong_markers(tokenizer: &Tokenizer, text: &str, place: &str) -> Vec<Template
             rule: "template-marker",
             refused: true,
             problem: format!(
-                "{place} writes {}{whose}; this model's tokenizer has no such token and reads it as {tokens} tokens of plain text",
-                marker.text
+                "{place} writes {}{whose}; this model's tokenizer has no such token and reads it as {} of plain text",
+                marker.text,
+                counted(tokens, "token", "tokens")
             ),
             hint: own_markers(tokenizer),
         });

@@ -162,12 +162,15 @@ pub fn turns(
     if options.learn == Learn::LastAnswer {
         answers = answers.split_off(answers.len().saturating_sub(1));
     }
+    // What comes behind the last answer is not looked at.
+    let end = answers.last().map_or(0, |last| last + 1);
+    let beginnings = tokenizer.of_conversation(&messages[..end], tools)?;
     let mut turns = Vec::new();
     // The text that has been cut into turns.
     let mut done = String::new();
     for index in answers {
-        let prompt = tokenizer.render(&messages[..index], tools, true)?;
-        let answered = tokenizer.render(&messages[..=index], tools, false)?;
+        let prompt = beginnings.render(index, true)?;
+        let answered = beginnings.render(index + 1, false)?;
         let masked = behind(&done, &prompt, index)?;
         let answer = ended_once(tokenizer, behind(&prompt, &answered, index)?);
         if tokenizer.terminator(answer).is_none() {

@@ -9,7 +9,7 @@ use super::report::{Example, FileReport, Finding, Report, RowRef, TokenTotals};
 use super::rules::{RULES, rule};
 use super::skew::Skew;
 use crate::dataset::OpenedFile;
-use crate::error::Error;
+use crate::error::{Error, counted};
 use crate::gate::TemplateFault;
 use crate::source::Place;
 use crate::text::minhash::Index;
@@ -183,7 +183,7 @@ impl<'a> Collector<'a> {
         {
             tally.message = format!(
                 "{} more tokens than max_length {}; the longest has {}",
-                groups::counted(tally.count as usize, "row has", "rows have"),
+                counted(tally.count as usize, "row has", "rows have"),
                 encoder.max_length,
                 self.tokens.longest
             );

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::collect::Tally;
 use super::report::{Example, RowRef};
+use crate::error::counted;
 use crate::text::minhash::Cluster;
 
 /// Rows that ask the same from which on it is said.
@@ -17,11 +18,6 @@ pub(super) struct Record {
     pub(super) whole: u64,
     pub(super) prompt: u64,
     pub(super) answer: u64,
-}
-
-/// A number and the word for what it counts.
-pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 type Tallies = BTreeMap<&'static str, Tally>;

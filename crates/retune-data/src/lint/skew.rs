@@ -7,8 +7,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::LintOptions;
 use super::collect::Tally;
 use super::facts::Facts;
-use super::groups::{counted, example};
+use super::groups::example;
 use super::report::{Example, PhraseReport, RowRef};
+use crate::error::counted;
 use crate::text::ngrams::PhraseCounter;
 
 /// Memory for phrases.
@@ -252,8 +253,11 @@ impl Skew {
         Some(Tally {
             count: self.labels.len() as u64,
             message: format!(
-                "class {} has {} rows, class {} has {}",
-                most.0, most.1, least.0, least.1
+                "class {} has {}, class {} has {}",
+                most.0,
+                counted(*most.1 as usize, "row", "rows"),
+                least.0,
+                least.1
             ),
             ..Tally::default()
         })

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use super::lines::{self, Text};
 use super::{Format, MAX_ROW_BYTES, Place, ReadOptions, Row, file_error};
-use crate::error::{Result, RowError};
+use crate::error::{Result, RowError, counted};
 
 /// More columns are no table of texts, but a file of another kind.
 const MAX_COLUMNS: usize = 10_000;
@@ -114,9 +114,9 @@ impl CsvRows {
     fn fields(&self, place: Place, record: &ByteRecord) -> Result<Row> {
         if record.len() != self.columns.len() {
             let problem = format!(
-                "has {} cells, but there are {} columns ({})",
-                record.len(),
-                self.columns.len(),
+                "has {}, but there are {} ({})",
+                counted(record.len(), "cell", "cells"),
+                counted(self.columns.len(), "column", "columns"),
                 self.columns.join(", ")
             );
             return Err(RowError::new(place, problem)

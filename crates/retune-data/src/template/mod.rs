@@ -1,21 +1,26 @@
 //! Chat templates, rendered as Hugging Face's `apply_chat_template` does.
 //!
-//! `environment` sets Jinja up as `transformers` does, `python` writes values
-//! the way Python prints them.
+//! `environment` sets Jinja up as `transformers` does, `functions` are what
+//! templates call, and `python` writes values the way Python prints them. A
+//! template is untrusted: `compile` places guards in its instructions, and `guard`
+//! says what they ask for.
 
+mod compile;
 mod environment;
+mod functions;
+mod guard;
 mod python;
 
 use jiff::civil::DateTime;
+use minijinja::Value;
 use minijinja::value::Serde;
-use minijinja::{Environment, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::error::Result;
 
 /// A model's chat template, compiled.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    compiled: environment::Compiled,
 }
 
 impl ChatTemplate {
@@ -25,7 +30,7 @@ impl ChatTemplate {
     /// `TemplateSyntax` if it is not valid.
     pub fn new(source: &str) -> Result<Self> {
         Ok(Self {
-            environment: environment::with_template(source, None)?,
+            compiled: environment::Compiled::new(source, None)?,
         })
     }
 
@@ -36,7 +41,7 @@ impl ChatTemplate {
     /// `TemplateSyntax` if the template is not valid.
     pub fn new_at(source: &str, now: DateTime) -> Result<Self> {
         Ok(Self {
-            environment: environment::with_template(source, Some(now))?,
+            compiled: environment::Compiled::new(source, Some(now))?,
         })
     }
 
@@ -48,7 +53,50 @@ impl ChatTemplate {
     /// `TemplateFailed` if it does not fit the variables, or runs or grows
     /// beyond all reason.
     pub fn render(&self, variables: &Map<String, Json>) -> Result<String> {
-        environment::render(&self.environment, &Value::from(Serde(variables)))
+        self.compiled.render(&Value::from(Serde(variables)))
+    }
+
+    /// The same for the beginnings of a conversation, whose messages become the
+    /// template's once.
+    pub(crate) fn of_conversation(
+        &self,
+        variables: Map<String, Json>,
+        messages: &[Json],
+    ) -> Beginnings<'_> {
+        let variables = variables.into_iter();
+        Beginnings {
+            template: self,
+            variables: variables
+                .map(|(name, value)| (name, Value::from(Serde(value))))
+                .collect(),
+            messages: messages
+                .iter()
+                .map(|message| Value::from(Serde(message)))
+                .collect(),
+        }
+    }
+}
+
+/// A conversation whose beginnings can be rendered.
+pub(crate) struct Beginnings<'t> {
+    template: &'t ChatTemplate,
+    variables: Vec<(String, Value)>,
+    messages: Vec<Value>,
+}
+
+impl Beginnings<'_> {
+    /// The text of the first `count` messages, with the generation prompt or
+    /// without.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub(crate) fn render(&self, count: usize, prompt: bool) -> Result<String> {
+        let own = [
+            ("messages".to_owned(), Value::from(&self.messages[..count])),
+            ("add_generation_prompt".to_owned(), Value::from(prompt)),
+        ];
+        let all = self.variables.iter().cloned().chain(own);
+        self.template.compiled.render(&Value::from_pairs(all))
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
+use super::guard::{MAX_DEPTH, too_deep};
+
 /// The arguments of `json.dumps`.
 pub(super) struct JsonStyle {
     pub(super) indent: Option<usize>,
@@ -15,13 +17,16 @@ pub(super) struct JsonStyle {
 
 /// What is written is at most this long: no conversation is, and a value that
 /// holds itself many times over would be written without end.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 16 << 20;
 
 /// A text that stops growing at a limit. Writers look whether it is full, so that
 /// they end soon after it is.
 #[derive(Default)]
 struct Bounded {
     text: String,
+    /// How many lists and dictionaries are open.
+    depth: usize,
+    too_deep: bool,
 }
 
 impl Bounded {
@@ -38,10 +43,26 @@ impl Bounded {
     }
 
     fn is_full(&self) -> bool {
-        self.text.len() > MAX_BYTES
+        self.too_deep || self.text.len() > MAX_BYTES
+    }
+
+    /// Opens or closes a list or dictionary. One that is too deep is not opened.
+    fn open(&mut self, bracket: &str) -> bool {
+        self.push(bracket);
+        self.depth += 1;
+        self.too_deep |= self.depth > MAX_DEPTH;
+        !self.is_full()
+    }
+
+    fn close(&mut self, bracket: &str) {
+        self.push(bracket);
+        self.depth -= 1;
     }
 
     fn finish(self) -> Result<String, Error> {
+        if self.too_deep {
+            return Err(too_deep());
+        }
         if self.is_full() {
             return Err(too_long());
         }
@@ -84,7 +105,9 @@ fn write_repr(value: &Value, out: &mut Bounded) {
         ValueKind::Number => out.push(&number(value)),
         ValueKind::String => out.push(&quoted(value.as_str().unwrap_or_default())),
         ValueKind::Map => {
-            out.push("{");
+            if !out.open("{") {
+                return;
+            }
             for (index, (key, value)) in pairs(value).enumerate() {
                 if out.is_full() {
                     return;
@@ -94,10 +117,12 @@ fn write_repr(value: &Value, out: &mut Bounded) {
                 out.push(": ");
                 write_repr(&value, out);
             }
-            out.push("}");
+            out.close("}");
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            out.push("[");
+            if !out.open("[") {
+                return;
+            }
             for (index, item) in items(value).enumerate() {
                 if out.is_full() {
                     return;
@@ -105,7 +130,7 @@ fn write_repr(value: &Value, out: &mut Bounded) {
                 out.push(if index > 0 { ", " } else { "" });
                 write_repr(&item, out);
             }
-            out.push("]");
+            out.close("]");
         }
         _ => out.push(&value.to_string()),
     }
@@ -140,11 +165,11 @@ fn quoted(text: &str) -> String {
 /// `json.dumps(value, …)`.
 pub(super) fn json(value: &Value, style: &JsonStyle) -> Result<String, Error> {
     let mut out = Bounded::default();
-    write_json(value, style, 0, &mut out);
+    write_json(value, style, &mut out);
     out.finish()
 }
 
-fn write_json(value: &Value, style: &JsonStyle, depth: usize, out: &mut Bounded) {
+fn write_json(value: &Value, style: &JsonStyle, out: &mut Bounded) {
     match value.kind() {
         ValueKind::None | ValueKind::Undefined => out.push("null"),
         ValueKind::Bool => out.push(if value.is_true() { "true" } else { "false" }),
@@ -158,19 +183,19 @@ fn write_json(value: &Value, style: &JsonStyle, depth: usize, out: &mut Bounded)
                 Some([_, colon]) => colon,
                 None => ": ",
             };
-            write_list(style, depth, ["{", "}"], pairs, out, |(key, value), out| {
+            write_list(style, ["{", "}"], pairs, out, |(key, value), out| {
                 let key = key
                     .as_str()
                     .map_or_else(|| number_or_name(&key), str::to_owned);
                 write_string(&key, style.ascii, out);
                 out.push(colon);
-                write_json(&value, style, depth + 1, out);
+                write_json(&value, style, out);
             });
         }
         ValueKind::Seq | ValueKind::Iterable => {
             let items = items(value).collect();
-            write_list(style, depth, ["[", "]"], items, out, |item, out| {
-                write_json(&item, style, depth + 1, out);
+            write_list(style, ["[", "]"], items, out, |item, out| {
+                write_json(&item, style, out);
             });
         }
         _ => {
@@ -189,7 +214,6 @@ fn number_or_name(key: &Value) -> String {
 
 fn write_list<T>(
     style: &JsonStyle,
-    depth: usize,
     [open, close]: [&str; 2],
     items: Vec<T>,
     out: &mut Bounded,
@@ -207,7 +231,9 @@ fn write_list<T>(
         }
     };
     let is_empty = items.is_empty();
-    out.push(open);
+    if !out.open(open) {
+        return;
+    }
     for (index, item) in items.into_iter().enumerate() {
         if out.is_full() {
             return;
@@ -215,13 +241,13 @@ fn write_list<T>(
         if index > 0 {
             out.push(comma);
         }
-        line(depth + 1, out);
+        line(out.depth, out);
         write(item, out);
     }
     if !is_empty {
-        line(depth, out);
+        line(out.depth - 1, out);
     }
-    out.push(close);
+    out.close(close);
 }
 
 fn write_string(text: &str, ascii: bool, out: &mut Bounded) {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::contained::contained;
 use crate::error::{Error, Result};
 use crate::sample::{Conversation, Message, Role};
-use crate::template::ChatTemplate;
+use crate::template::{Beginnings, ChatTemplate};
 
 use folder::{
     Sources, added_texts, parsed, read, special_tokens, stop_tokens, template_file,
@@ -144,13 +144,22 @@ impl Tokenizer {
         tools: &[Json],
         prompt: bool,
     ) -> Result<String> {
+        let conversation = self.of_conversation(messages, tools)?;
+        conversation.render(messages.len(), prompt)
+    }
+
+    /// The same for the beginnings of `messages`.
+    pub(crate) fn of_conversation(
+        &self,
+        messages: &[Message],
+        tools: &[Json],
+    ) -> Result<Beginnings<'_>> {
         let template = match (&self.tool_template, &self.template) {
             (Some(template), _) if !tools.is_empty() => template,
             (_, Some(template)) => template,
             (_, None) => return Err(Error::NoTemplate),
         };
-        let mut variables = self.variables.clone();
-        let messages = messages
+        let messages: Vec<Json> = messages
             .iter()
             .map(|message| self.guarded_message(message))
             .collect::<Result<_>>()?;
@@ -163,14 +172,14 @@ impl Tokenizer {
                     .collect::<Result<_>>()?,
             ),
         };
-        variables.insert("messages".into(), Json::Array(messages));
+        let mut variables = self.variables.clone();
         variables.insert("tools".into(), tools);
         variables.insert("documents".into(), Json::Null);
-        variables.insert("add_generation_prompt".into(), Json::Bool(prompt));
-        template.render(&variables)
+        Ok(template.of_conversation(variables, &messages))
     }
 
-    /// A message with its tokens guarded. What the assistant says may hold added
+    /// A message with its tokens guarded, also in its keys: a tool's arguments may
+    /// have any, and templates write them. What the assistant says may hold added
     /// tokens that are not special, such as `<think>`: it is to learn them.
     fn guarded_message(&self, message: &Message) -> Result<Json> {
         let tokens = match message.role {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+mod bounds;
 mod folder;
 mod hostile;
 mod labels;

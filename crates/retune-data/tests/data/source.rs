@@ -130,7 +130,7 @@ fn rows_of_other_widths_are_named() {
     let values: Vec<&Json> = rows.iter().map(|row| &row["a"]).collect();
     assert_eq!(values, ["1", "7"]);
     assert!(
-        errors[0].starts_with("a.csv, row 2 (line 3): has 1 cells, but there are 2 columns (a, b)")
+        errors[0].starts_with("a.csv, row 2 (line 3): has 1 cell, but there are 2 columns (a, b)")
     );
     assert!(
         errors[1].starts_with("a.csv, row 3 (line 4): has 3 cells"),

@@ -540,7 +540,7 @@ fn what_only_a_tokenizer_finds_is_not_promised_without_one() {
         "3",
     ]);
     assert!(
-        refusal.starts_with("error: none of 1 rows is left to learn from: 1 had more tokens"),
+        refusal.starts_with("error: none of 1 row is left to learn from: 1 had more tokens"),
         "{refusal}"
     );
 }

@@ -12,7 +12,7 @@ use retune_data::{
 use serde_json::{Map, Value as Json, json};
 
 use super::input::{ReadArgs, TokenArgs, named, parse_share};
-use super::lint::thousands;
+use super::lint::{counted, thousands};
 use crate::outcome::input_fault;
 use crate::output::{check_paths, write_report};
 
@@ -199,9 +199,9 @@ fn show(args: &Args, report: &CleanReport) -> Result<()> {
     let rejected: u64 = report.rejected.values().sum();
     writeln!(
         out,
-        "{} of {} rows stay, {} are left out → {}",
+        "{} of {} kept, {} left out → {}",
         thousands(report.kept),
-        thousands(report.rows),
+        counted(report.rows, "row"),
         thousands(rejected),
         args.output.display()
     )?;

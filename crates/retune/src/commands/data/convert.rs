@@ -9,6 +9,7 @@ use retune_data::source::RowWriter;
 use retune_data::{Content, RowError, Sample, Samples};
 
 use super::input::{ReadArgs, named};
+use super::lint::counted;
 use crate::output::{check_paths, plain};
 
 /// Write data files in another layout or format.
@@ -77,7 +78,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     let mut out = anstream::stdout().lock();
-    write!(out, "wrote {rows} rows to {}", args.output.display())?;
+    write!(
+        out,
+        "wrote {} to {}",
+        counted(rows, "row"),
+        args.output.display()
+    )?;
     match skipped {
         0 => writeln!(out)?,
         skipped => writeln!(out, ", skipped {skipped}")?,

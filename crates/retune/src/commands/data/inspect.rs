@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use retune_data::{Error, Inspection, Role, Sample, Samples, TokenView, check_template, inspect};
 
 use super::input::{ReadArgs, TokenArgs};
+use super::lint::counted;
 use crate::html;
 use crate::outcome::input_fault;
 use crate::output::{check_paths, is_invisible, plain};
@@ -83,8 +84,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let tokens = inspection.tokens.len();
         if tokens > encoder.max_length {
             anstream::eprintln!(
-                "warning: {} has {tokens} tokens, more than max_length {}; a training does with it what --over-long says",
+                "warning: {} has {}, more than max_length {}; a training does with it what --over-long says",
                 plain(&sample.place.to_string()),
+                counted(tokens as u64, "token"),
                 encoder.max_length
             );
         }
@@ -112,9 +114,9 @@ fn heading(sample: &Sample, inspection: &Inspection) -> String {
         .filter(|token| token.scored)
         .count();
     format!(
-        "{} · {} tokens, {learned} of them learned from",
+        "{} · {}, {learned} of them learned from",
         sample.place,
-        inspection.tokens.len()
+        counted(inspection.tokens.len() as u64, "token")
     )
 }
 

@@ -184,13 +184,13 @@ fn list_rules() -> Result<()> {
 }
 
 fn summary(report: &Report) -> String {
-    let mut summary = format!("{} rows", thousands(report.rows));
+    let mut summary = counted(report.rows, "row");
     if let Some(tokens) = report.tokens {
         let share = 100.0 * tokens.scored as f64 / tokens.tokens.max(1) as f64;
         let _ = write!(
             summary,
-            " · {} tokens, {} of them learned from ({share:.0} %); the longest row has {}",
-            thousands(tokens.tokens),
+            " · {}, {} of them learned from ({share:.0} %); the longest row has {}",
+            counted(tokens.tokens, "token"),
             thousands(tokens.scored),
             thousands(tokens.longest)
         );
@@ -271,16 +271,12 @@ fn show(out: &mut impl std::io::Write, args: &Args, report: &Report) -> Result<(
         }
         writeln!(out)?;
     }
-    let counted = |severity, word: &str| {
-        let count = report.count(severity);
-        format!("{count} {word}{}", if count == 1 { "" } else { "s" })
-    };
     writeln!(
         out,
         "{}, {}, {}",
-        counted(Severity::Error, "error"),
-        counted(Severity::Warning, "warning"),
-        counted(Severity::Info, "note")
+        counted(report.count(Severity::Error) as u64, "error"),
+        counted(report.count(Severity::Warning) as u64, "warning"),
+        counted(report.count(Severity::Info) as u64, "note")
     )?;
     if args.model.is_none() {
         writeln!(
@@ -311,6 +307,17 @@ fn shown(example: &lint::Example) -> String {
         0 | 1 => text,
         rows => format!("{rows} × {text}"),
     }
+}
+
+/// How many there are, and the word for it.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{} {}", thousands(count), plural(count, noun))
+}
+
+/// The word for so many of what `noun` names, which forms its plural with an s.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{noun}{ending}")
 }
 
 /// A number with its thousands apart.
@@ -384,8 +391,8 @@ fn page(report: &Report) -> String {
             };
             let _ = write!(
                 page,
-                "<details><summary>{} rows</summary><p class=\"note\">{}{more}</p></details>",
-                finding.rows.len(),
+                "<details><summary>{}</summary><p class=\"note\">{}{more}</p></details>",
+                counted(finding.rows.len() as u64, "row"),
                 rows.join(", ")
             );
         }

@@ -8,7 +8,7 @@ use retune_data::source::{Format, RowWriter, find_files};
 use retune_data::{Samples, split, split_rows};
 
 use super::input::{ReadArgs, named, parse_share};
-use super::lint::thousands;
+use super::lint::{plural, thousands};
 use crate::outcome::input_fault;
 
 /// Split data files into train, validation and test, without leakage.
@@ -113,8 +113,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let share = 100.0 * written as f64 / rows.len().max(1) as f64;
         writeln!(
             out,
-            "{:>9} rows ({share:.1} %)  {}",
+            "{:>9} {:<4} ({share:.1} %)  {}",
             thousands(written),
+            plural(written, "row"),
             path.display()
         )?;
     }

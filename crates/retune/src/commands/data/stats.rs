@@ -12,7 +12,7 @@ use retune_data::{
 use serde_json::json;
 
 use super::input::{CacheArgs, ReadArgs, TokenArgs};
-use super::lint::thousands;
+use super::lint::{counted, thousands};
 use crate::output::plain;
 use crate::progress;
 
@@ -153,8 +153,8 @@ fn show_text(out: &mut impl Write, stats: &TextStats) -> Result<()> {
             out,
             "system prompt",
             format!(
-                "in {} rows; tools in {}",
-                thousands(stats.with_system),
+                "in {}; tools in {}",
+                counted(stats.with_system, "row"),
                 thousands(stats.with_tools)
             ),
         )?;
@@ -196,9 +196,9 @@ fn show_tokens(
         out,
         "tokens",
         format!(
-            "{} in {} samples, {} of them learned from ({:.1} %){}",
+            "{} in {}, {} of them learned from ({:.1} %){}",
             thousands(stats.tokens),
-            thousands(stats.samples),
+            counted(stats.samples, "sample"),
             thousands(stats.scored),
             share(stats.scored),
             if prepared.from_cache {
@@ -244,8 +244,8 @@ fn show_tokens(
             out,
             "over-long",
             format!(
-                "{} rows dropped, {} cut",
-                thousands(preparation.over_long.len() as u64),
+                "{} dropped, {} cut",
+                counted(preparation.over_long.len() as u64, "row"),
                 thousands(preparation.cut)
             ),
         )?;
@@ -260,13 +260,13 @@ fn show_tokens(
         out,
         "an epoch",
         format!(
-            "{} steps of {} × {} samples; {} tokens computed, packed without padding ({:.1} % of all); {} tokens at the beginning are common to all",
-            thousands(stats.steps),
+            "{} of {} × {} samples; {} computed, packed without padding ({:.1} % of all); all begin with the same {}",
+            counted(stats.steps, "step"),
             args.per_device_train_batch_size,
             args.gradient_accumulation_steps,
-            thousands(stats.computed),
+            counted(stats.computed, "token"),
             share(stats.computed),
-            stats.common_prefix
+            counted(stats.common_prefix, "token")
         ),
     )?;
     let padding: Vec<String> = stats

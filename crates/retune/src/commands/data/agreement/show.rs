@@ -8,6 +8,7 @@ use retune_data::agreement::{
     Confusion, Estimate, Export, Level, Options, PairRow, Reliability, Report, Vote, Weights,
 };
 
+use super::super::lint::counted;
 use super::table::{self, Align, shortened};
 
 /// Rows of a table at most; `--json` has all.
@@ -34,15 +35,18 @@ pub(super) fn report(
 }
 
 fn summary(out: &mut impl Write, export: &Export, report: &Report) -> Result<()> {
-    let what = if report.spans { "spans" } else { "ratings" };
+    let what = if report.spans { "span" } else { "rating" };
     writeln!(
         out,
-        "{} items, {} of them rated twice or more · {} annotators · {} {what} · {} labels",
-        report.items,
+        "{}, {} of them rated twice or more · {} · {} · {}",
+        counted(report.items as u64, "item"),
         report.items_with_overlap,
-        report.annotators.len(),
-        report.ratings,
-        report.labels.len() - usize::from(report.spans),
+        counted(report.annotators.len() as u64, "annotator"),
+        counted(report.ratings as u64, what),
+        counted(
+            (report.labels.len() - usize::from(report.spans)) as u64,
+            "label"
+        ),
     )?;
     write!(out, "read as {}", export.format)?;
     match &export.question {
@@ -64,8 +68,9 @@ fn figures(out: &mut impl Write, options: &Options, report: &Report) -> Result<(
     let over = if report.spans { ", characters" } else { "" };
     let fleiss = match report.fleiss_kappa.value {
         Some(_) => format!(
-            "over the {} items with {} ratings",
-            report.fleiss_items, report.fleiss_ratings_per_item
+            "over the {} with {}",
+            counted(report.fleiss_items as u64, "item"),
+            counted(report.fleiss_ratings_per_item as u64, "rating")
         ),
         None => String::new(),
     };
@@ -178,11 +183,8 @@ fn pairs(out: &mut impl Write, options: &Options, report: &Report) -> Result<()>
     }
     more(out, hidden, "pairs, with a higher kappa")?;
     if report.annotators_not_paired > 0 {
-        let count = report.annotators_not_paired;
-        writeln!(
-            out,
-            "  {count} annotators with fewer ratings are not compared in pairs"
-        )?;
+        let count = counted(report.annotators_not_paired as u64, "annotator");
+        writeln!(out, "  not compared in pairs: {count} with fewer ratings")?;
     }
     Ok(())
 }
@@ -291,8 +293,9 @@ fn relabel(out: &mut impl Write, report: &Report) -> Result<()> {
     heading(
         out,
         &format!(
-            "Label again first: {} of {total} items with disagreement",
-            report.relabel.len()
+            "Label again first: {} of {} with disagreement",
+            report.relabel.len(),
+            counted(total as u64, "item")
         ),
     )?;
     if report.relabel.is_empty() {

@@ -36,6 +36,7 @@ pub struct StartRecord {
     /// The step that it is to end with.
     pub max_steps: u64,
     /// Epochs until then.
+    #[serde(with = "number")]
     pub num_train_epochs: f64,
     /// Samples to learn from.
     pub train_samples: u64,
@@ -255,9 +256,13 @@ pub fn read_metrics(path: &Path) -> Result<Vec<MetricRecord>> {
             Ok(record) => records.push(record),
             Err(_) if !line.ends_with(b"\n") => break,
             Err(error) => {
+                // The parser counts lines too, and only ever sees one.
+                let said = error.to_string();
+                let problem = said.split(" at line ").next().unwrap_or(&said);
                 return Err(fault(format!(
-                    "line {number} is not a record of a run: {error}\n\
-                     hint: the file is written by a training run; it was changed since"
+                    "line {number} is not a record of a run: {problem}\n\
+                     hint: the file was changed since a training run wrote it; \
+                     put it back, or take the line out"
                 )));
             }
         }

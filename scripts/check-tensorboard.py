@@ -43,7 +43,10 @@ def show(path):
 
 def check_golden():
     show(GOLDEN)
-    assert legacy(GOLDEN).file_version == 2.0
+    accumulator = legacy(GOLDEN)
+    assert accumulator.file_version == 2.0
+    points = [(point.wall_time, point.step, point.value) for point in accumulator.Scalars("train/loss")]
+    assert points[0] == (1.7e9 + 1, 1, 2.5) and len(points) == 3
     found = list(tensors(GOLDEN))
     scalars = [(time, step, tag) for time, step, tag, plugin, _ in found if plugin == "scalars"]
     steps = [1, 1_000_000, 1_000_001]
@@ -53,16 +56,21 @@ def check_golden():
 
     [(time, step, tag, _, text)] = [row for row in found if row[3] == "text"]
     assert (time, step, tag) == (1.7e9 + 2.5, 7, "samples/0")
-    assert [line.decode() for line in text] == ["你好 <b>&amp;</b>\n\n    fn main() {}"]
+    assert text.shape == () and text.item().decode() == "你好 <b>&amp;</b>\n\n    fn main() {}"
 
     [(time, step, tag, _, buckets)] = [row for row in found if row[3] == "histograms"]
     assert (time, step, tag) == (1.7e9 + 3, 7, "gradients/lora_A")
-    left, right, count = buckets.T
-    assert left[0] == -3 and right[-1] == 100 and (left <= right).all()
-    assert (left[1:] == right[:-1]).all(), "buckets lie side by side"
-    full = [(l, r, c) for l, r, c in buckets.tolist() if c > 0]
-    tiniest = np.float32(2.0**-126 / 1.0).item()
-    print(full)
+    assert (buckets[1:, 0] == buckets[:-1, 1]).all(), "buckets lie side by side"
+    full = [tuple(bucket) for bucket in buckets.tolist() if bucket[2] > 0]
+    tiniest = float(np.uint32(1 << 20).view(np.float32))
+    assert full == [
+        (-3, -3, 1),
+        (-0.28125, -0.25, 1),
+        (0, tiniest, 2),
+        (1, 1.125, 2),
+        (1.125, 1.25, 1),
+        (96, 100, 1),
+    ]
     print("as expected")
 
 

@@ -96,14 +96,6 @@ pub(super) struct TensorProto {
     pub(super) string_val: Vec<Vec<u8>>,
 }
 
+/// The shape of a single value: it has no axes.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct TensorShapeProto {
-    #[prost(message, repeated, tag = "2")]
-    pub(super) dim: Vec<Dim>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Dim {
-    #[prost(int64, tag = "1")]
-    pub(super) size: i64,
-}
+pub(super) struct TensorShapeProto {}

@@ -8,7 +8,7 @@ use super::append::AppendFile;
 use super::clock::{Clock, system_clock};
 use super::histogram::Histogram;
 use super::proto::{
-    DATA_CLASS_TENSOR, DT_STRING, Dim, Event, PluginData, Summary, SummaryMetadata, SummaryValue,
+    DATA_CLASS_TENSOR, DT_STRING, Event, PluginData, Summary, SummaryMetadata, SummaryValue,
     TensorProto, TensorShapeProto, Value, What,
 };
 use super::record;
@@ -95,9 +95,8 @@ impl EventWriter {
         };
         let tensor = TensorProto {
             dtype: DT_STRING,
-            tensor_shape: Some(TensorShapeProto {
-                dim: vec![Dim { size: 1 }],
-            }),
+            // Without axes: of a list, TensorBoard would make a table.
+            tensor_shape: Some(TensorShapeProto {}),
             string_val: vec![text.as_bytes().to_vec()],
         };
         self.value(tag, step, Value::Tensor(tensor), Some(metadata))

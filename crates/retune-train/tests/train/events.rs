@@ -395,3 +395,52 @@ fn text_is_indented_line_by_line_to_be_shown_as_it_is() {
         "    a\n    # b\n    *c*\n    \n    "
     );
 }
+
+/// The clock looks at the times of the events of a file, and at the first one
+/// once more for the file's name.
+fn times_of(events: &[&[u8]]) -> Clock {
+    let mut times: Vec<f64> = events.iter().map(|event| number(event, 1)).collect();
+    times.insert(0, times[0]);
+    let mut times = times.into_iter();
+    Box::new(move || times.next().expect("a time for each event"))
+}
+
+#[test]
+fn public_curves_are_written_with_the_same_bytes() {
+    for path in [
+        "tensorboard/strict/run_1/events.out.tfevents.1622543341.janoshs-mbp.lan.86862.0",
+        "tensorboard/lax/run_1/events.out.tfevents.1622543341.janoshs-mbp.lan.86862.3",
+        "tensorboard/duplicate_steps/run_1/events.out.tfevents.1622966509.janoshs-mbp.lan.86059.0",
+    ] {
+        let Some(folder) = std::env::var_os("RETUNE_TEST_FILES") else {
+            eprintln!("skipped: RETUNE_TEST_FILES names no folder with {path}");
+            return;
+        };
+        let file = Path::new(&folder).join(path);
+        let Ok(public) = fs::read(&file) else {
+            eprintln!("skipped: {} is missing", file.display());
+            continue;
+        };
+        let events = records(&public);
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut writer =
+            EventWriter::create_with_clock(folder.path(), times_of(&events)).expect("a file");
+        for event in &events[1..] {
+            let step = fields(event).into_iter().find(|(number, _)| *number == 2);
+            let step = step.map_or(0, |(_, bytes)| {
+                u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+            });
+            let value = value(event);
+            let tag = String::from_utf8(field(&value, 1)).expect("a tag");
+            let loss = f32::from_bits(u32_at(&field(&value, 2), 0));
+            writer
+                .scalar(&tag, step, f64::from(loss))
+                .expect("a scalar");
+        }
+        writer.flush().expect("flushed");
+        assert!(
+            fs::read(writer.path()).expect("the file") == public,
+            "{path}"
+        );
+    }
+}

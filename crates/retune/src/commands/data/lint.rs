@@ -11,7 +11,7 @@ use retune_data::lint::{self, Finding, LintOptions, RULES, Report, Severity};
 
 use super::input::{ReadArgs, TokenArgs, parse_share};
 use crate::outcome::{Found, input_fault};
-use crate::output::{check_paths, plain};
+use crate::output::{check_paths, plain, thousands};
 use crate::{html, progress};
 
 /// Say what is wrong with data files before anything is trained.
@@ -311,19 +311,6 @@ fn shown(example: &lint::Example) -> String {
         0 | 1 => text,
         rows => format!("{rows} × {text}"),
     }
-}
-
-/// A number with its thousands apart.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 fn page(report: &Report) -> String {

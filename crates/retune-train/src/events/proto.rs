@@ -39,12 +39,12 @@ pub(super) struct SummaryValue {
     pub(super) tag: String,
     #[prost(message, optional, tag = "9")]
     pub(super) metadata: Option<SummaryMetadata>,
-    #[prost(oneof = "Value", tags = "2, 5, 8")]
-    pub(super) value: Option<Value>,
+    #[prost(oneof = "Content", tags = "2, 5, 8")]
+    pub(super) value: Option<Content>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub(super) enum Value {
+pub(super) enum Content {
     #[prost(float, tag = "2")]
     SimpleValue(f32),
     #[prost(message, tag = "5")]

@@ -8,8 +8,8 @@ use super::append::AppendFile;
 use super::clock::{Clock, system_clock};
 use super::histogram::Histogram;
 use super::proto::{
-    DATA_CLASS_TENSOR, DT_STRING, Event, PluginData, Summary, SummaryMetadata, SummaryValue,
-    TensorProto, TensorShapeProto, Value, What,
+    Content, DATA_CLASS_TENSOR, DT_STRING, Event, PluginData, Summary, SummaryMetadata,
+    SummaryValue, TensorProto, TensorShapeProto, What,
 };
 use super::record;
 use crate::error::Result;
@@ -79,7 +79,7 @@ impl EventWriter {
     /// # Errors
     /// `File` if it cannot be written.
     pub fn scalar(&mut self, tag: &str, step: u64, value: f64) -> Result<()> {
-        self.value(tag, step, Value::SimpleValue(value as f32), None)
+        self.value(tag, step, Content::SimpleValue(value as f32), None)
     }
 
     /// A text, which TensorBoard renders as Markdown; see [`verbatim`].
@@ -99,7 +99,7 @@ impl EventWriter {
             tensor_shape: Some(TensorShapeProto {}),
             string_val: vec![text.as_bytes().to_vec()],
         };
-        self.value(tag, step, Value::Tensor(tensor), Some(metadata))
+        self.value(tag, step, Content::Tensor(tensor), Some(metadata))
     }
 
     /// How the values of many tensors are distributed. Values that are not
@@ -108,7 +108,7 @@ impl EventWriter {
     /// # Errors
     /// `File` if it cannot be written.
     pub fn histogram(&mut self, tag: &str, step: u64, values: &Histogram) -> Result<()> {
-        self.value(tag, step, Value::Histo(values.proto()), None)
+        self.value(tag, step, Content::Histo(values.proto()), None)
     }
 
     /// Hands what was written to the system, so that others can read it.
@@ -146,7 +146,7 @@ impl EventWriter {
         &mut self,
         tag: &str,
         step: u64,
-        value: Value,
+        value: Content,
         metadata: Option<SummaryMetadata>,
     ) -> Result<()> {
         let value = SummaryValue {

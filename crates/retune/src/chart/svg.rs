@@ -24,10 +24,10 @@ const STYLE: &str = "\
 text { font: 12px system-ui, sans-serif; fill: #374151 } .title { font-size: 15px; font-weight: 600 }
 .paper { fill: #ffffff } .grid { stroke: #e5e7eb } .axis { stroke: #6b7280 } .axis, .grid { fill: none }
 .curve { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round } .faint { stroke-width: 1; opacity: .4 }
-.first { stroke: #2563eb } .second { stroke: #c2410c } circle.second { fill: #c2410c }
+.first { stroke: #2563eb } .second { stroke: #c2410c } circle.first { fill: #2563eb } circle.second { fill: #c2410c }
 @media (prefers-color-scheme: dark) {
 text { fill: #d1d5db } .paper { fill: #111827 } .grid { stroke: #374151 } .axis { stroke: #9ca3af }
-.first { stroke: #60a5fa } .second { stroke: #fb923c } circle.second { fill: #fb923c }
+.first { stroke: #60a5fa } .second { stroke: #fb923c } circle.first { fill: #60a5fa } circle.second { fill: #fb923c }
 }
 ";
 
@@ -173,7 +173,9 @@ impl Frame {
                 // A line to itself, whose round ends are a dot.
                 path.push_str("h0");
             }
-            if series.look == Look::Marks && series.points.len() <= MOST_MARKS {
+            let alone = series.look == Look::Line && stretch.len() == 1;
+            let marked = series.look == Look::Marks || alone;
+            if marked && series.points.len() <= MOST_MARKS {
                 marks.extend(stretch.iter().map(|(x, y)| mark(*x, *y, series.ink)));
             }
         }

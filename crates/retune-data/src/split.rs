@@ -135,7 +135,11 @@ pub fn split_tokens(tokens: &TokenFile, fraction: f64, seed: u64) -> Result<(Vec
             let sample = tokens.sample(sample)?;
             let asked = sample.scored.iter().take_while(|scored| !**scored).count();
             // Of a text, all but the first token is scored.
-            let asked = if asked > 1 { asked } else { sample.input_ids.len() };
+            let asked = if asked > 1 {
+                asked
+            } else {
+                sample.input_ids.len()
+            };
             let ids = &sample.input_ids[..asked];
             let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
             Ok(SplitRow {

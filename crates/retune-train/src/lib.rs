@@ -3,5 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod error;
+pub mod events;
 
 pub use config::TrainConfig;
+pub use error::{Error, Result};

@@ -20,6 +20,30 @@ pub(crate) fn plain(text: &str) -> String {
     shown.collect()
 }
 
+/// How many there are, and the word for it.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{} {}", thousands(count), plural(count, noun))
+}
+
+/// The word for so many of what `noun` names, which forms its plural with an s.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{noun}{ending}")
+}
+
+/// A number with its thousands apart.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 /// Characters without width, and those that turn the direction of writing.
 pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

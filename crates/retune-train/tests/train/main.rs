@@ -1,3 +1,6 @@
 //! Training, tested at its public edge.
 
 #![forbid(unsafe_code)]
+
+mod events;
+mod metrics;

@@ -12,9 +12,8 @@ use retune_data::{
 use serde_json::{Map, Value as Json, json};
 
 use super::input::{ReadArgs, TokenArgs, named, parse_share};
-use super::lint::{counted, thousands};
 use crate::outcome::input_fault;
-use crate::output::{check_paths, write_report};
+use crate::output::{check_paths, counted, thousands, write_report};
 
 /// Take chosen faults out of data files; what was not asked for stays as it is.
 ///

@@ -9,7 +9,7 @@ use retune_data::source::RowWriter;
 use retune_data::{Content, RowError, Sample, Samples};
 
 use super::input::{ReadArgs, named};
-use super::lint::counted;
+use crate::output::counted;
 use crate::output::{check_paths, plain};
 
 /// Write data files in another layout or format.

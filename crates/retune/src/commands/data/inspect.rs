@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result};
 use retune_data::{Error, Inspection, Role, Sample, Samples, TokenView, check_template, inspect};
 
 use super::input::{ReadArgs, TokenArgs};
-use super::lint::counted;
 use crate::html;
 use crate::outcome::input_fault;
+use crate::output::counted;
 use crate::output::{check_paths, is_invisible, plain};
 
 /// Show rows token by token: whose turn, what is learned from, and the exact prompt.

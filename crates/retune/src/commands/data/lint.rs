@@ -11,7 +11,7 @@ use retune_data::lint::{self, Finding, LintOptions, RULES, Report, Severity};
 
 use super::input::{ReadArgs, TokenArgs, parse_share};
 use crate::outcome::{Found, input_fault};
-use crate::output::{check_paths, plain};
+use crate::output::{check_paths, counted, plain, plural, thousands};
 use crate::{html, progress};
 
 /// Say what is wrong with data files before anything is trained.
@@ -307,30 +307,6 @@ fn shown(example: &lint::Example) -> String {
         0 | 1 => text,
         rows => format!("{rows} × {text}"),
     }
-}
-
-/// How many there are, and the word for it.
-pub(crate) fn counted(count: u64, noun: &str) -> String {
-    format!("{} {}", thousands(count), plural(count, noun))
-}
-
-/// The word for so many of what `noun` names, which forms its plural with an s.
-pub(crate) fn plural(count: u64, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{noun}{ending}")
-}
-
-/// A number with its thousands apart.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 fn page(report: &Report) -> String {

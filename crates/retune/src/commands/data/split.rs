@@ -8,8 +8,8 @@ use retune_data::source::{Format, RowWriter, find_files};
 use retune_data::{Samples, split, split_rows};
 
 use super::input::{ReadArgs, named, parse_share};
-use super::lint::{plural, thousands};
 use crate::outcome::input_fault;
+use crate::output::{plural, thousands};
 
 /// Split data files into train, validation and test, without leakage.
 ///

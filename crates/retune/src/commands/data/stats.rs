@@ -12,8 +12,7 @@ use retune_data::{
 use serde_json::json;
 
 use super::input::{CacheArgs, ReadArgs, TokenArgs};
-use super::lint::{counted, thousands};
-use crate::output::plain;
+use crate::output::{counted, plain, thousands};
 use crate::progress;
 
 /// Count what data files hold: rows, turns, languages, tokens and their lengths.

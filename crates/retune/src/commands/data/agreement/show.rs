@@ -8,8 +8,8 @@ use retune_data::agreement::{
     Confusion, Estimate, Export, Level, Options, PairRow, Reliability, Report, Vote, Weights,
 };
 
-use super::super::lint::counted;
 use super::table::{self, Align, shortened};
+use crate::output::counted;
 
 /// Rows of a table at most; `--json` has all.
 const ROWS: usize = 20;

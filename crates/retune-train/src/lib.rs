@@ -3,5 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod error;
 
 pub use config::TrainConfig;
+pub use error::{Error, Mistake, Place, Result};

@@ -44,7 +44,7 @@ pub struct Mistake {
 }
 
 /// Where a setting was given.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// In a file.
     File {

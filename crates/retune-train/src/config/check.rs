@@ -147,6 +147,10 @@ fn list(field: &Field, node: &Node) -> Result<Json, Vec<Fault>> {
     let mut faults = Vec::new();
     for item in items {
         match text(item) {
+            // LLaMA-Factory's word.
+            Ok(Json::String(text)) if field.name == "target_modules" && text == "all" => {
+                texts.push(Json::from("all-linear"));
+            }
             Ok(Json::String(text)) if text.trim().is_empty() => {
                 faults.push(Fault::new(item, "a text that is not empty"));
             }

@@ -173,7 +173,7 @@ impl Range {
 
     fn in_words(&self) -> String {
         let low = match (self.min, self.above) {
-            (Some(min), _) => format!("at least {min}"),
+            (Some(min), _) => format!("of at least {min}"),
             (_, Some(above)) => format!("above {above}"),
             _ => String::new(),
         };

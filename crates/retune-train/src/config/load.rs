@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 
 use super::field::Field;
-use super::source::{self, Entry, Node, Value};
+use super::source::{self, Entry, Node};
 use super::{TrainConfig, check, given, names, paths, rules};
 use crate::error::{Error, Mistake, Place, Result};
 
@@ -55,16 +55,18 @@ impl TrainConfig {
     pub fn load(file: Option<&Path>, overrides: &[Override], purpose: Purpose) -> Result<Self> {
         let mut given = Given::default();
         let mut mistakes = Vec::new();
+        let mut unreadable = false;
         if let Some(path) = file {
             let (entries, syntax) = source::read(path);
+            unreadable = entries.is_empty() && !syntax.is_empty();
             mistakes.extend(syntax);
-            // A file that cannot be read says nothing of what is missing in it.
-            if entries.is_empty() && !mistakes.is_empty() {
-                return Err(Error::Config { mistakes });
-            }
             given.add_file(path, &entries, &mut mistakes);
         }
         given.add_command_line(overrides, &mut mistakes);
+        if unreadable {
+            // Nobody knows what such a file would say together with the rest.
+            return Err(in_order(mistakes));
+        }
         let config = rules::without_overruled(&mut given).unwrap_or_else(|problem| {
             mistakes.push(Mistake {
                 place: Place::Nowhere,
@@ -78,10 +80,9 @@ impl TrainConfig {
         if purpose == Purpose::Run {
             mistakes.extend(paths::mistakes(&config, &given));
         }
-        mistakes.sort_by(|a, b| a.place.cmp(&b.place));
         match mistakes[..] {
             [] => Ok(config),
-            _ => Err(Error::Config { mistakes }),
+            _ => Err(in_order(mistakes)),
         }
     }
 }
@@ -151,7 +152,7 @@ impl Given {
         at: impl Fn(source::Mark) -> Place,
         mistakes: &mut Vec<Mistake>,
     ) {
-        match check::check(field, &as_ours(key, node)) {
+        match check::check(field, node) {
             // It takes back what the file says.
             Ok(Json::Null) => drop(self.settings.remove(field.name.as_str())),
             Ok(value) => {
@@ -183,19 +184,14 @@ impl Given {
     }
 }
 
-/// LLaMA-Factory's `lora_target: all` in PEFT's words.
-fn as_ours(key: &str, node: &Node) -> Node {
-    let mut node = node.clone();
-    if key.replace('-', "_") == "lora_target" {
-        let value = match &mut node.value {
-            Value::List(items) if items.len() == 1 => &mut items[0].value,
-            value => value,
-        };
-        if *value == Value::Text("all".to_owned()) {
-            *value = Value::Text("all-linear".to_owned());
-        }
-    }
-    node
+/// First the file from top to bottom, then the command line, then what is missing.
+fn in_order(mut mistakes: Vec<Mistake>) -> Error {
+    mistakes.sort_by_key(|mistake| match &mistake.place {
+        Place::File { line, column, .. } => (0, *line, *column),
+        Place::CommandLine { .. } => (1, None, None),
+        Place::Nowhere => (2, None, None),
+    });
+    Error::Config { mistakes }
 }
 
 fn unknown(place: Place, key: &str) -> Mistake {

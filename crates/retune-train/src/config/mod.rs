@@ -121,7 +121,7 @@ pub struct TrainConfig {
     #[schemars(range(min = 1))]
     pub sample_max_new_tokens: usize,
     /// Validations without a better loss after which training stops
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub early_stopping_patience: Option<u32>,
     /// How much lower a loss must be to count as better
     #[schemars(range(min = 0.0))]

@@ -21,6 +21,7 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("val_set_size", "validation_split"),
     ("num_epochs", "num_train_epochs"),
     ("micro_batch_size", "per_device_train_batch_size"),
+    ("lr", "learning_rate"),
     ("lr_scheduler", "lr_scheduler_type"),
 ];
 

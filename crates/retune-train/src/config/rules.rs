@@ -223,11 +223,8 @@ impl Rules<'_> {
             "expected at least one layer, found none",
             "write all-linear for all of them",
         );
-        let all = ["all-linear", "all"]
-            .iter()
-            .find(|all| modules.iter().any(|name| name == **all));
         self.when(
-            all.is_some_and(|all| modules.len() > 1 || *all == "all"),
+            !full && modules.len() > 1 && modules.iter().any(|name| name == "all-linear"),
             &["target_modules"],
             format!(
                 "expected names of layers, or all-linear alone, found {}",

@@ -137,6 +137,10 @@ pub(super) fn yaml(text: &str) -> Result<Node, (String, Option<Mark>)> {
             let mark = error.location().map(mark);
             let options = serde_saphyr::RenderOptions::new(&serde_saphyr::UserMessageFormatter);
             let problem = error.without_snippet().render_with_options(options);
+            // The place is told apart.
+            let place = mark.map(|(line, column)| format!(" at line {line}, column {column}"));
+            let place = place.unwrap_or_default();
+            let problem = problem.strip_suffix(&place).unwrap_or(&problem).to_owned();
             Err((problem, mark))
         }
     }

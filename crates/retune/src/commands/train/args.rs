@@ -9,6 +9,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use retune_train::TrainConfig;
 use retune_train::config::{ALIASES, FOREIGN, Field, Kind, Override, Purpose, fields, json_schema};
 
+use crate::outcome::input_fault;
+
 const POSITIONAL: &str = "config";
 const PRINT: &str = "print-config";
 const SCHEMA: &str = "schema";
@@ -16,13 +18,13 @@ const SCHEMA: &str = "schema";
 /// What was written on the command line of `retune train` or `retune plan`.
 #[derive(Debug, Clone)]
 pub(crate) struct TrainArgs {
-    file: Option<PathBuf>,
+    files: Vec<PathBuf>,
     overrides: Vec<Override>,
     print: Option<Syntax>,
     schema: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Syntax {
     Yaml,
     Toml,
@@ -34,7 +36,13 @@ pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
     let text = if args.schema {
         json_schema()
     } else {
-        let file = args.file.as_deref();
+        if let [_, second, ..] = &args.files[..] {
+            return Err(input_fault(format!(
+                "{} is a second file of settings, and there can be one\nhint: data files are named with --data; settings look like learning_rate=1e-4",
+                second.display()
+            )));
+        }
+        let file = args.files.first().map(PathBuf::as_path);
         let purpose = match args.print {
             Some(_) => Purpose::Print,
             None => Purpose::Run,
@@ -60,10 +68,7 @@ impl clap::Args for TrainArgs {
             .long(PRINT)
             .value_name("yaml|toml")
             .num_args(0..=1)
-            .require_equals(true)
             .default_missing_value("yaml")
-            .value_parser(clap::value_parser!(Syntax))
-            .hide_possible_values(true)
             .help("Print all settings as a commented file, and end");
         let schema = Arg::new(SCHEMA)
             .long(SCHEMA)
@@ -142,25 +147,28 @@ impl FromArgMatches for TrainArgs {
             })
             .collect();
         let mut files = Vec::new();
+        // A file may stand right behind --print-config.
+        let mut print = None;
+        for text in texts(PRINT) {
+            match text.as_str() {
+                "yaml" => print = Some(Syntax::Yaml),
+                "toml" => print = Some(Syntax::Toml),
+                _ => files.push(text),
+            }
+        }
+        if matches.contains_id(PRINT) {
+            print = print.or(Some(Syntax::Yaml));
+        }
         for text in texts(POSITIONAL) {
             match assignment(&text) {
                 Some(given) => overrides.push(given),
                 None => files.push(text),
             }
         }
-        if let [_, second, ..] = &files[..] {
-            let message = format!(
-                "{second:?} is a second file of settings, and there can be one\nhint: data files are named with --data; settings look like learning_rate=1e-4\n"
-            );
-            return Err(clap::Error::raw(
-                clap::error::ErrorKind::TooManyValues,
-                message,
-            ));
-        }
         Ok(Self {
-            file: files.pop().map(PathBuf::from),
+            files: files.into_iter().map(PathBuf::from).collect(),
             overrides,
-            print: matches.get_one::<Syntax>(PRINT).copied(),
+            print,
             schema: matches.get_flag(SCHEMA),
         })
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 
 use super::field::Field;
+use super::overruled::without_overruled;
 use super::source::{self, Entry, Node};
 use super::{TrainConfig, check, given, names, paths, rules};
 use crate::error::{Error, Mistake, Place, Result};
@@ -67,7 +68,7 @@ impl TrainConfig {
             // Nobody knows what such a file would say together with the rest.
             return Err(in_order(mistakes));
         }
-        let config = rules::without_overruled(&mut given).unwrap_or_else(|problem| {
+        let config = without_overruled(&mut given).unwrap_or_else(|problem| {
             mistakes.push(Mistake {
                 place: Place::Nowhere,
                 key: None,

@@ -15,6 +15,7 @@ mod given;
 mod load;
 mod memory;
 mod names;
+mod overruled;
 mod paths;
 mod print;
 mod rules;

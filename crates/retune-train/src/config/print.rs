@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
+use super::TrainConfig;
 use super::field::{Field, fields};
-use super::{TrainConfig, rules};
+use super::overruled::overruled;
 
 impl TrainConfig {
     /// The settings in YAML, with a comment above each.
@@ -24,7 +25,7 @@ impl TrainConfig {
     fn to_file(&self, between: &str, value_text: fn(&Json) -> String) -> String {
         // Every type of the struct has a value in JSON.
         let values = serde_json::to_value(self).unwrap_or_default();
-        let overruled = rules::overruled(self);
+        let overruled = overruled(self);
         let mut text = "# Settings of retune train\n".to_owned();
         let mut group = "";
         for field in fields() {

@@ -1,3 +1,5 @@
 //! Training, tested at its public edge.
 
 #![forbid(unsafe_code)]
+
+mod config;

@@ -53,10 +53,9 @@ fn paths() -> impl Strategy<Value = Vec<PathBuf>> {
 }
 
 fn positive() -> impl Strategy<Value = f64> {
-    proptest::num::f64::POSITIVE
-        | proptest::num::f64::SUBNORMAL
-            .prop_map(f64::abs)
-            .prop_filter("above 0", |number| *number > 0.0)
+    (proptest::num::f64::POSITIVE | proptest::num::f64::SUBNORMAL)
+        .prop_map(f64::abs)
+        .prop_filter("above 0", |number| *number > 0.0)
 }
 
 fn share() -> impl Strategy<Value = f64> {
@@ -104,7 +103,7 @@ prop_compose! {
         format in proptest::option::of(named(&Format::NAMES)),
         encoding in proptest::option::of(select(vec!["utf-8", "gb18030", "UTF-16LE"])),
         layout in proptest::option::of(named(&Layout::NAMES)),
-        columns in btree_map(select(COLUMNS), text(), 0..3),
+        columns in btree_map(select(COLUMNS.to_vec()), text(), 0..3),
         sample_by in named(&SampleBy::NAMES),
         skip_bad_rows in any::<bool>(),
         chat_template in proptest::option::of(text()),

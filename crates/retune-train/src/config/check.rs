@@ -38,7 +38,7 @@ impl Fault {
 pub(super) fn check(field: &Field, node: &Node) -> Result<Json, Vec<Fault>> {
     match &field.kind {
         Kind::List => list(field, node),
-        Kind::Texts => map(field, node, |node| text(node)),
+        Kind::Texts => map(field, node, text),
         Kind::Numbers(range) => map(field, node, |node| number(*range, field, node)),
         _ => one(field, node).map_err(|fault| vec![fault]),
     }

@@ -7,4 +7,4 @@ mod error;
 pub mod events;
 
 pub use config::TrainConfig;
-pub use error::{Error, Result};
+pub use error::{Error, Mistake, Place, Result};

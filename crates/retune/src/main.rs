@@ -37,6 +37,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Data(Box<commands::data::Args>),
+    Train(commands::train::Args),
     Env(commands::env::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     };
     outcome::of_command(match cli.command {
         Command::Data(args) => commands::data::run(&args),
+        Command::Train(args) => commands::train::run(&args),
         Command::Env(args) => commands::env::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),

@@ -47,7 +47,12 @@ pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    let input = error.is::<InputFault>() || error.is::<retune_data::Error>();
+    let input = error.is::<InputFault>()
+        || error.is::<retune_data::Error>()
+        || matches!(
+            error.downcast_ref(),
+            Some(retune_train::Error::Config { .. })
+        );
     match error.downcast_ref::<retune_compute::Error>() {
         _ if input => INPUT,
         Some(

@@ -2,5 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
 mod events;
 mod metrics;

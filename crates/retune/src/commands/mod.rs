@@ -4,3 +4,4 @@ pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod env;
 pub(crate) mod man;
+pub(crate) mod train;

@@ -7,4 +7,5 @@ mod data;
 mod env;
 mod lint;
 mod program;
+mod train_config;
 mod workspace;

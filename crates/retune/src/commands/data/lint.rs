@@ -11,7 +11,7 @@ use retune_data::lint::{self, Finding, LintOptions, RULES, Report, Severity};
 
 use super::input::{ReadArgs, TokenArgs, parse_share};
 use crate::outcome::{Found, input_fault};
-use crate::output::{check_paths, counted, plain, plural, thousands};
+use crate::output::{check_paths, counted, plain, thousands};
 use crate::{html, progress};
 
 /// Say what is wrong with data files before anything is trained.

@@ -1,0 +1,202 @@
+//! Settings from a file and the command line, with all mistakes at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::{Map, Value as Json};
+
+use super::field::Field;
+use super::overruled::without_overruled;
+use super::source::{self, Entry, Node};
+use super::{TrainConfig, check, given, names, paths, rules};
+use crate::error::{Error, Mistake, Place, Result};
+
+/// A setting on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The setting, by any of its names.
+    pub name: String,
+    /// The texts behind it: one, or several for a list.
+    pub values: Vec<String>,
+    /// How it was written, to be named in a mistake: `--learning_rate`.
+    pub option: String,
+}
+
+/// What settings are loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To train with them: model and data must be named, and all paths exist.
+    Run,
+    /// To look at them.
+    Print,
+}
+
+/// What was given and is good by itself.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    pub settings: BTreeMap<&'static str, Setting>,
+    /// Fields that were given with a value that they do not take.
+    pub bad: BTreeSet<&'static str>,
+}
+
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub place: Place,
+    /// The key as it was written.
+    pub key: String,
+    pub value: Json,
+}
+
+impl TrainConfig {
+    /// The settings of `file` (YAML, JSON or TOML, by its extension), over which
+    /// those of the command line go; the defaults for the rest.
+    ///
+    /// # Errors
+    /// `Config` with everything that is wrong with them.
+    pub fn load(file: Option<&Path>, overrides: &[Override], purpose: Purpose) -> Result<Self> {
+        let mut given = Given::default();
+        let mut mistakes = Vec::new();
+        let mut unreadable = false;
+        if let Some(path) = file {
+            let (entries, syntax) = source::read(path);
+            unreadable = entries.is_empty() && !syntax.is_empty();
+            mistakes.extend(syntax);
+            given.add_file(path, &entries, &mut mistakes);
+        }
+        given.add_command_line(overrides, &mut mistakes);
+        if unreadable {
+            // Nobody knows what such a file would say together with the rest.
+            return Err(in_order(mistakes));
+        }
+        let config = without_overruled(&mut given).unwrap_or_else(|problem| {
+            mistakes.push(Mistake {
+                place: Place::Nowhere,
+                key: None,
+                problem,
+                hint: None,
+            });
+            Self::default()
+        });
+        mistakes.extend(rules::mistakes(&config, &given));
+        if purpose == Purpose::Run {
+            mistakes.extend(paths::mistakes(&config, &given));
+        }
+        match mistakes[..] {
+            [] => Ok(config),
+            _ => Err(in_order(mistakes)),
+        }
+    }
+}
+
+impl Given {
+    fn add_file(&mut self, path: &Path, entries: &[Entry], mistakes: &mut Vec<Mistake>) {
+        let mut seen: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for entry in entries {
+            let place = source::place(path, Some(entry.mark));
+            let Some(field) = names::meaning(&entry.key) else {
+                mistakes.push(unknown(place, &entry.key));
+                continue;
+            };
+            if let Some(line) = seen.get(field.name.as_str()) {
+                let mut problem = format!("is given twice, first in line {line}");
+                if entry.key != field.name {
+                    problem = format!("means {}, which {problem}", field.name);
+                }
+                let twice = Mistake::new(place, &entry.key, problem);
+                mistakes.push(twice.hint("keep one of them"));
+                continue;
+            }
+            seen.insert(&field.name, entry.mark.0);
+            let at = |mark| source::place(path, Some(mark));
+            self.add(field, &entry.key, place, &entry.node, at, mistakes);
+        }
+    }
+
+    fn add_command_line(&mut self, overrides: &[Override], mistakes: &mut Vec<Mistake>) {
+        let mut seen: BTreeMap<&'static str, &str> = BTreeMap::new();
+        for given in overrides {
+            let option = given.option.clone();
+            let place = Place::CommandLine { option };
+            let Some(field) = names::meaning(&given.name) else {
+                mistakes.push(unknown(place, &given.name));
+                continue;
+            };
+            if let Some(first) = seen.insert(&field.name, &given.option) {
+                let problem = format!("is given twice, first as {first}");
+                let twice = Mistake::new(place, &given.name, problem);
+                mistakes.push(twice.hint("keep one of them"));
+                continue;
+            }
+            match given::parse(field, &given.values) {
+                Ok(value) => {
+                    let node = Node {
+                        value,
+                        mark: (0, 0),
+                    };
+                    let at = |_| place.clone();
+                    self.add(field, &given.name, place.clone(), &node, at, mistakes);
+                }
+                Err(problem) => {
+                    self.bad.insert(&field.name);
+                    mistakes.push(Mistake::new(place, &given.name, problem));
+                }
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        field: &'static Field,
+        key: &str,
+        place: Place,
+        node: &Node,
+        at: impl Fn(source::Mark) -> Place,
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        match check::check(field, node) {
+            // It takes back what the file says.
+            Ok(Json::Null) => drop(self.settings.remove(field.name.as_str())),
+            Ok(value) => {
+                let key = key.to_owned();
+                let setting = Setting { place, key, value };
+                self.settings.insert(&field.name, setting);
+            }
+            Err(faults) => {
+                self.bad.insert(&field.name);
+                mistakes.extend(faults.into_iter().map(|fault| Mistake {
+                    place: at(fault.mark),
+                    key: Some(key.to_owned()),
+                    problem: fault.problem,
+                    hint: fault.hint,
+                }));
+            }
+        }
+    }
+
+    /// The settings, with defaults for what was not given.
+    ///
+    /// # Errors
+    /// In words, if the struct does not take what its schema does.
+    pub(super) fn config(&self) -> std::result::Result<TrainConfig, String> {
+        let settings = self.settings.iter();
+        let values = settings.map(|(name, setting)| ((*name).to_owned(), setting.value.clone()));
+        let values = Json::Object(values.collect::<Map<_, _>>());
+        serde_json::from_value(values).map_err(|error| error.to_string())
+    }
+}
+
+/// First the file from top to bottom, then the command line, then what is missing.
+fn in_order(mut mistakes: Vec<Mistake>) -> Error {
+    mistakes.sort_by_key(|mistake| match &mistake.place {
+        Place::File { line, column, .. } => (0, *line, *column),
+        Place::CommandLine { .. } => (1, None, None),
+        Place::Nowhere => (2, None, None),
+    });
+    Error::Config { mistakes }
+}
+
+fn unknown(place: Place, key: &str) -> Mistake {
+    let mistake = Mistake::new(place, key, "there is no such setting");
+    let general = "retune train --print-config shows all settings";
+    mistake.hint(names::advice(key).unwrap_or_else(|| general.to_owned()))
+}

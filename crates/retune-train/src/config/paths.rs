@@ -1,0 +1,91 @@
+//! Whether what the settings name is there.
+
+use std::path::{Path, PathBuf};
+
+use retune_data::source::find_files;
+
+use super::TrainConfig;
+use super::load::Given;
+use crate::error::Mistake;
+
+/// Missing files and folders, and what has to be named but is not.
+pub(super) fn mistakes(config: &TrainConfig, given: &Given) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    let mut wrong = |name: &str, problem: String, hint: &str| {
+        if !given.bad.contains(name) {
+            found.push(given.mistake(&[name], problem).hint(hint));
+        }
+    };
+    if config.model.as_os_str().is_empty() {
+        let hint = "write model: FOLDER, or --model FOLDER; it holds config.json, tokenizer.json and safetensors";
+        wrong("model", "no model is named".to_owned(), hint);
+    } else if let Some(problem) = without(&config.model, "config.json") {
+        wrong(
+            "model",
+            problem,
+            "name a model's folder in Hugging Face's layout",
+        );
+    }
+    if config.data.is_empty() {
+        let hint = "write data: FILE, or --data FILE";
+        wrong("data", "no data is named".to_owned(), hint);
+    }
+    let lists: [(&str, &[PathBuf]); 3] = [
+        ("data", &config.data),
+        ("validation_data", &config.validation_data),
+        ("replay_data", &config.replay_data),
+    ];
+    for (name, paths) in lists {
+        for path in paths {
+            if let Err(error) = find_files(std::slice::from_ref(path)) {
+                wrong(name, error.to_string(), RELATIVE);
+            }
+        }
+    }
+    if let Some(folder) = &config.adapter
+        && let Some(problem) = without(folder, "adapter_config.json")
+    {
+        wrong(
+            "adapter",
+            problem,
+            "name a folder that PEFT or retune wrote",
+        );
+    }
+    if let Some(file) = &config.chat_template
+        && !file.is_file()
+    {
+        wrong("chat_template", is_no("file", file), RELATIVE);
+    }
+    if config.output_dir.as_os_str().is_empty() {
+        wrong(
+            "output_dir",
+            "expected a folder, found nothing".to_owned(),
+            "write output_dir: output",
+        );
+    } else if config.output_dir.is_file() {
+        let problem = format!(
+            "expected a folder, {} is a file",
+            config.output_dir.display()
+        );
+        wrong("output_dir", problem, "choose another name");
+    }
+    found
+}
+
+const RELATIVE: &str = "paths begin in the folder in which retune is started";
+
+/// What is wrong with a folder that has to hold a file of that name.
+fn without(folder: &Path, file: &str) -> Option<String> {
+    if !folder.is_dir() {
+        return Some(is_no("folder", folder));
+    }
+    let missing = !folder.join(file).is_file();
+    missing.then(|| format!("{} holds no {file}", folder.display()))
+}
+
+fn is_no(kind: &str, path: &Path) -> String {
+    match path.exists() {
+        true => format!("{} is no {kind}", path.display()),
+        false => format!("there is no {kind} {}", path.display()),
+    }
+}

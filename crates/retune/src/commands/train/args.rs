@@ -1,0 +1,194 @@
+//! The settings of a run on the command line: every field is an option, made
+//! of the same table as the checks and the schema.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use retune_train::TrainConfig;
+use retune_train::config::{ALIASES, FOREIGN, Field, Kind, Override, Purpose, fields, json_schema};
+
+use crate::outcome::input_fault;
+
+const POSITIONAL: &str = "config";
+const PRINT: &str = "print-config";
+const SCHEMA: &str = "schema";
+
+/// What was written on the command line of `retune train` or `retune plan`.
+#[derive(Debug, Clone)]
+pub(crate) struct TrainArgs {
+    files: Vec<PathBuf>,
+    overrides: Vec<Override>,
+    print: Option<Syntax>,
+    schema: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Syntax {
+    Yaml,
+    Toml,
+}
+
+/// The settings that `args` ask for; none if they asked to print something,
+/// which is done then.
+pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
+    let text = if args.schema {
+        json_schema()
+    } else {
+        if let [_, second, ..] = &args.files[..] {
+            return Err(input_fault(format!(
+                "{} is a second file of settings, and there can be one\nhint: data files are named with --data; settings look like learning_rate=1e-4",
+                second.display()
+            )));
+        }
+        let file = args.files.first().map(PathBuf::as_path);
+        let purpose = match args.print {
+            Some(_) => Purpose::Print,
+            None => Purpose::Run,
+        };
+        let config = TrainConfig::load(file, &args.overrides, purpose)?;
+        match args.print {
+            Some(Syntax::Yaml) => config.to_yaml(),
+            Some(Syntax::Toml) => config.to_toml(),
+            None => return Ok(Some(config)),
+        }
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(None)
+}
+
+impl clap::Args for TrainArgs {
+    fn augment_args(command: Command) -> Command {
+        let positional = Arg::new(POSITIONAL)
+            .value_name("CONFIG] [KEY=VALUE")
+            .action(ArgAction::Append)
+            .help("A file of settings in YAML, JSON or TOML, and settings that go over it");
+        let print = Arg::new(PRINT)
+            .long(PRINT)
+            .value_name("yaml|toml")
+            .num_args(0..=1)
+            .default_missing_value("yaml")
+            .help("Print all settings as a commented file, and end");
+        let schema = Arg::new(SCHEMA)
+            .long(SCHEMA)
+            .action(ArgAction::SetTrue)
+            .help("Print the JSON schema of settings, for editors, and end");
+        let command = command.args([positional, print, schema]);
+        let command = command.args(fields().iter().map(option));
+        command.args(FOREIGN.iter().map(|(name, _)| foreign(name)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn option(field: &'static Field) -> Arg {
+    let mut help = field.description.clone();
+    if let Some(default) = field.default_text() {
+        help.push_str(&format!(" [default: {default}]"));
+    }
+    let value_name = match &field.kind {
+        Kind::Bool => "BOOL",
+        Kind::Whole { .. } => "N",
+        Kind::Number(_) => "NUMBER",
+        Kind::Text => "TEXT",
+        Kind::Size => "SIZE",
+        Kind::Choice(_) => "NAME",
+        Kind::List => "A,B,…",
+        Kind::Texts | Kind::Numbers(_) => "NAME=VALUE,…",
+    };
+    let aliases = ALIASES.iter().filter(|(_, name)| *name == field.name);
+    let option = Arg::new(field.name.as_str())
+        .long(field.name.as_str())
+        .aliases(aliases.map(|(alias, _)| *alias))
+        .value_name(value_name)
+        // All values reach the settings' own check, which tells all mistakes.
+        .action(ArgAction::Append)
+        .allow_hyphen_values(matches!(field.kind, Kind::Whole { .. } | Kind::Number(_)))
+        .help_heading(field.group)
+        .help(help);
+    let option = match field.kind {
+        Kind::Bool => option.num_args(0..=1).default_missing_value("true"),
+        _ => option,
+    };
+    match field.kebab_name == field.name {
+        true => option,
+        false => option.alias(field.kebab_name.as_str()),
+    }
+}
+
+/// An option of another program's, taken to say what to write instead.
+fn foreign(name: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::Append)
+        .num_args(0..=1)
+        .default_missing_value("true")
+        .hide(true)
+}
+
+impl FromArgMatches for TrainArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let texts = |name: &str| -> Vec<String> {
+            let values = matches.get_many::<String>(name);
+            values.into_iter().flatten().cloned().collect()
+        };
+        let names = fields().iter().map(|field| field.name.as_str());
+        let names = names.chain(FOREIGN.iter().map(|(name, _)| *name));
+        let given = names.map(|name| (name, texts(name)));
+        let mut overrides: Vec<Override> = given
+            .filter(|(_, values)| !values.is_empty())
+            .map(|(name, values)| Override {
+                name: name.to_owned(),
+                values,
+                option: format!("--{name}"),
+            })
+            .collect();
+        let mut files = Vec::new();
+        // A file may stand right behind --print-config.
+        let mut print = None;
+        for text in texts(PRINT) {
+            match text.as_str() {
+                "yaml" => print = Some(Syntax::Yaml),
+                "toml" => print = Some(Syntax::Toml),
+                _ => files.push(text),
+            }
+        }
+        if matches.contains_id(PRINT) {
+            print = print.or(Some(Syntax::Yaml));
+        }
+        for text in texts(POSITIONAL) {
+            match assignment(&text) {
+                Some(given) => overrides.push(given),
+                None => files.push(text),
+            }
+        }
+        Ok(Self {
+            files: files.into_iter().map(PathBuf::from).collect(),
+            overrides,
+            print,
+            schema: matches.get_flag(SCHEMA),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// LLaMA-Factory's form, `key=value`. A path with `=` in it is written `./a=b.yaml`.
+fn assignment(text: &str) -> Option<Override> {
+    let (name, value) = text.split_once('=')?;
+    let is_name = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    is_name.then(|| Override {
+        name: name.to_owned(),
+        values: vec![value.to_owned()],
+        option: format!("{name}="),
+    })
+}

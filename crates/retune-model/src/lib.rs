@@ -1,8 +1,8 @@
-//! Models: Hugging Face folders opened, run forward and backward.
+//! Models: Hugging Face folders opened, run forward and backward, and saved.
 //!
 //! A layer computes `forward(x) -> (y, saved)` and `backward(d_y, saved) ->
-//! d_x`; gradients of parameters accumulate. Reading files is in `config` and
-//! `weights` alone.
+//! d_x`; gradients of parameters accumulate. Files are read in `config` and
+//! `weights` alone, and written in `write`.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,9 @@ mod lora_config;
 mod open;
 mod parameter;
 mod registry;
+mod save;
 mod weights;
+mod write;
 
 pub use config::ModelConfig;
 pub use decoder::{Activations, Batch, Decoder};
@@ -23,3 +25,4 @@ pub use lora_config::{LoraConfig, TargetModules};
 pub use open::{OpenOptions, Tuning};
 pub use parameter::Parameter;
 pub use weights::Weights;
+pub use write::write_tensors;

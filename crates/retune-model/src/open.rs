@@ -94,7 +94,7 @@ fn ignored(config: &ModelConfig, name: &str) -> bool {
 }
 
 /// The tensors that a configuration asks for.
-fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
+pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     let q = config.num_attention_heads * config.head_dim;

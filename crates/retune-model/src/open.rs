@@ -38,9 +38,11 @@ pub struct OpenOptions {
     pub seed: u64,
 }
 
-/// What random numbers are for: LoRA's initial values, and its dropout.
+/// What random numbers are for: LoRA's initial values, its dropout, the weights
+/// of a new model.
 const INIT: u64 = 1 << 32;
 const DROPOUT: u64 = 2 << 32;
+pub(crate) const WEIGHTS: u64 = 3 << 32;
 
 impl Decoder {
     /// Opens a Hugging Face folder: `config.json` and safetensors.

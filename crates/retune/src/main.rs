@@ -29,6 +29,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Data(Box<commands::data::Args>),
+    Tokenizer(Box<commands::tokenizer::Args>),
+    Init(Box<commands::init::Args>),
     Env(commands::env::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
     };
     outcome::of_command(match cli.command {
         Command::Data(args) => commands::data::run(&args),
+        Command::Tokenizer(args) => commands::tokenizer::run(&args),
+        Command::Init(args) => commands::init::run(&args),
         Command::Env(args) => commands::env::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),

@@ -47,8 +47,15 @@ pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    let input = error.is::<InputFault>() || error.is::<retune_data::Error>();
-    match error.downcast_ref::<retune_compute::Error>() {
+    let model = error.downcast_ref::<retune_model::Error>();
+    let compute = match model {
+        Some(retune_model::Error::Compute(error)) => Some(error),
+        _ => error.downcast_ref::<retune_compute::Error>(),
+    };
+    let input = error.is::<InputFault>()
+        || error.is::<retune_data::Error>()
+        || (model.is_some() && compute.is_none());
+    match compute {
         _ if input => INPUT,
         Some(
             retune_compute::Error::TierUnavailable { .. }

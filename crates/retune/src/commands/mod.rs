@@ -3,4 +3,6 @@
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod env;
+pub(crate) mod init;
 pub(crate) mod man;
+pub(crate) mod tokenizer;

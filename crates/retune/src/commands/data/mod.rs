@@ -3,9 +3,9 @@
 mod agreement;
 mod clean;
 mod convert;
-mod input;
+pub(crate) mod input;
 mod inspect;
-mod lint;
+pub(crate) mod lint;
 mod split;
 mod stats;
 

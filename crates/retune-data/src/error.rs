@@ -107,6 +107,12 @@ pub enum Error {
         /// Rows that could not be used.
         unusable: usize,
     },
+    /// Files hold no text to learn a tokenizer from.
+    #[error("there is no text in {rows} rows")]
+    NoText {
+        /// Rows read.
+        rows: u64,
+    },
     /// A model without a chat template was asked for a conversation.
     #[error(
         "the model has no chat template: neither `chat_template` in tokenizer_config.json nor chat_template.jinja\n\

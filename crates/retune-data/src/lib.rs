@@ -46,4 +46,7 @@ pub use segment::Segmenter;
 pub use split::{SplitRow, split, split_rows, split_tokens};
 pub use stats::{Bucket, TextCounter, TextStats, TokenStats, token_stats};
 pub use template::ChatTemplate;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{
+    NewTokenizer, TOKENIZER_FILES, TokenCounts, Tokenizer, TokenizerOptions, TokenizerProgress,
+    train_tokenizer,
+};

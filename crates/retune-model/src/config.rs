@@ -103,7 +103,7 @@ impl ModelConfig {
         Self::parse(&text, path)
     }
 
-    fn parse(text: &str, path: PathBuf) -> Result<Self> {
+    pub(crate) fn parse(text: &str, path: PathBuf) -> Result<Self> {
         let unsupported = |problem: String| Error::Config {
             path: path.clone(),
             problem,

@@ -33,6 +33,13 @@ pub enum Error {
         /// All that is missing, surplus or misshapen.
         problems: Vec<String>,
     },
+    /// A model that is to be made cannot be.
+    #[error("the model cannot have this shape\n  {}", problems.join("\n  "))]
+    Shape {
+        /// All fields that are wrong: the field, what was expected, what was
+        /// found.
+        problems: Vec<String>,
+    },
     /// The compute core refused.
     #[error(transparent)]
     Compute(#[from] retune_compute::Error),

@@ -1,27 +1,36 @@
-//! Models: Hugging Face folders opened, run forward and backward.
+//! Models: Hugging Face folders opened, run forward and backward,
+//! saved, and made anew.
 //!
 //! A layer computes `forward(x) -> (y, saved)` and `backward(d_y, saved) ->
-//! d_x`; gradients of parameters accumulate. Reading files is in `config` and
-//! `weights` alone.
+//! d_x`; gradients of parameters accumulate. Files are read in `config` and
+//! `weights` alone, and written in `write`.
 
 #![forbid(unsafe_code)]
 
 mod config;
 mod decoder;
 mod error;
+mod init;
 mod layers;
 mod lora_config;
 mod open;
 mod parameter;
 mod pattern;
 mod registry;
+mod save;
+mod shape;
 mod weights;
+mod write;
 
 pub use config::ModelConfig;
 pub use decoder::{Activations, Batch, Decoder};
 pub use error::{Error, Result};
+pub use init::NewModel;
 pub use lora_config::{LoraConfig, TargetModules};
 pub use open::{OpenOptions, Tuning};
 pub use parameter::Parameter;
 pub use pattern::name_matches;
+pub use registry::MODEL_TYPES;
+pub use shape::ShapeOptions;
 pub use weights::Weights;
+pub use write::write_tensors;

@@ -30,6 +30,11 @@ pub enum Tuning {
     },
 }
 
+impl Tuning {
+    /// Everything, nothing frozen.
+    pub const FULL: Self = Self::Full { freeze: Vec::new() };
+}
+
 /// How a model is opened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenOptions {
@@ -43,9 +48,11 @@ pub struct OpenOptions {
     pub seed: u64,
 }
 
-/// What random numbers are for: LoRA's initial values, and its dropout.
+/// What random numbers are for: LoRA's initial values, its dropout, the weights
+/// of a new model.
 const INIT: u64 = 1 << 32;
 const DROPOUT: u64 = 2 << 32;
+pub(crate) const WEIGHTS: u64 = 3 << 32;
 
 impl Decoder {
     /// Opens a Hugging Face folder: `config.json` and safetensors.
@@ -99,7 +106,7 @@ fn ignored(config: &ModelConfig, name: &str) -> bool {
 }
 
 /// The tensors that a configuration asks for.
-fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
+pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     let q = config.num_attention_heads * config.head_dim;

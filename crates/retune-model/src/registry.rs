@@ -6,6 +6,8 @@ use crate::config::RawConfig;
 /// What an architecture makes of a configuration.
 pub(crate) struct Architecture {
     name: &'static str,
+    /// Its class in `transformers`, which `architectures` names.
+    pub(crate) class: &'static str,
     pub(crate) qkv_bias: fn(&RawConfig) -> bool,
     pub(crate) o_bias: fn(&RawConfig) -> bool,
     pub(crate) qk_norm: bool,
@@ -15,6 +17,7 @@ pub(crate) struct Architecture {
 const ARCHITECTURES: [Architecture; 4] = [
     Architecture {
         name: "qwen2",
+        class: "Qwen2ForCausalLM",
         qkv_bias: |_| true,
         o_bias: |_| false,
         qk_norm: false,
@@ -22,6 +25,7 @@ const ARCHITECTURES: [Architecture; 4] = [
     },
     Architecture {
         name: "qwen3",
+        class: "Qwen3ForCausalLM",
         qkv_bias: |config| config.attention_bias.unwrap_or(false),
         o_bias: |config| config.attention_bias.unwrap_or(false),
         qk_norm: true,
@@ -29,6 +33,7 @@ const ARCHITECTURES: [Architecture; 4] = [
     },
     Architecture {
         name: "llama",
+        class: "LlamaForCausalLM",
         qkv_bias: |config| config.attention_bias.unwrap_or(false),
         o_bias: |config| config.attention_bias.unwrap_or(false),
         qk_norm: false,
@@ -36,6 +41,7 @@ const ARCHITECTURES: [Architecture; 4] = [
     },
     Architecture {
         name: "mistral",
+        class: "MistralForCausalLM",
         qkv_bias: |_| false,
         o_bias: |_| false,
         qk_norm: false,
@@ -47,13 +53,21 @@ const ARCHITECTURES: [Architecture; 4] = [
 pub(crate) fn architecture(model_type: &str) -> Result<&'static Architecture, String> {
     let found = ARCHITECTURES.iter().find(|known| known.name == model_type);
     found.ok_or_else(|| {
-        let known: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
-        format!(
-            "model_type {model_type} is not known; there are {}",
-            known.join(", ")
-        )
+        let known = MODEL_TYPES.join(", ");
+        format!("model_type {model_type} is not known; there are {known}")
     })
 }
+
+/// The names of `model_type` that can be opened.
+pub const MODEL_TYPES: [&str; ARCHITECTURES.len()] = {
+    let mut names = [""; ARCHITECTURES.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = ARCHITECTURES[index].name;
+        index += 1;
+    }
+    names
+};
 
 /// Qwen's window is off unless asked for, and then off in the first layers.
 fn qwen_window(config: &RawConfig, layers: usize) -> Vec<Option<usize>> {

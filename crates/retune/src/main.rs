@@ -38,6 +38,8 @@ struct Cli {
 enum Command {
     Data(Box<commands::data::Args>),
     Train(commands::train::Args),
+    Tokenizer(Box<commands::tokenizer::Args>),
+    Init(Box<commands::init::Args>),
     Env(commands::env::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
     outcome::of_command(match cli.command {
         Command::Data(args) => commands::data::run(&args),
         Command::Train(args) => commands::train::run(&args),
+        Command::Tokenizer(args) => commands::tokenizer::run(&args),
+        Command::Init(args) => commands::init::run(&args),
         Command::Env(args) => commands::env::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),

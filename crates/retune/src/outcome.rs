@@ -47,13 +47,22 @@ pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
+    use retune_train::Error as Train;
+    let train = error.downcast_ref::<Train>();
+    let model = match train {
+        Some(Train::Model(error)) => Some(error),
+        _ => error.downcast_ref::<retune_model::Error>(),
+    };
+    let compute = match (train, model) {
+        (Some(Train::Compute(error)), _) | (_, Some(retune_model::Error::Compute(error))) => {
+            Some(error)
+        }
+        _ => error.downcast_ref::<retune_compute::Error>(),
+    };
     let input = error.is::<InputFault>()
         || error.is::<retune_data::Error>()
-        || matches!(
-            error.downcast_ref(),
-            Some(retune_train::Error::Config { .. })
-        );
-    match error.downcast_ref::<retune_compute::Error>() {
+        || ((train.is_some() || model.is_some()) && compute.is_none());
+    match compute {
         _ if input => INPUT,
         Some(
             retune_compute::Error::TierUnavailable { .. }

@@ -73,6 +73,20 @@ pub(crate) fn check_paths(inputs: &[PathBuf], outputs: &[Option<&Path>]) -> Resu
     Ok(())
 }
 
+/// Refuses a folder for a model or a tokenizer in which there is something.
+pub(crate) fn check_new_folder(folder: &Path) -> Result<()> {
+    let problem = match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(false) => "is not empty".to_owned(),
+        Err(error) => format!("cannot be written to: {error}"),
+    };
+    Err(input_fault(format!(
+        "{} {problem}\nhint: name a new folder, or one that is empty",
+        folder.display()
+    )))
+}
+
 /// Writes a report, which is there whole or not at all. Only with `overwrite` may
 /// it take the place of another file.
 pub(crate) fn write_report(path: &Path, text: &str, overwrite: bool) -> Result<()> {

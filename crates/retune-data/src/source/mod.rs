@@ -31,6 +31,7 @@ pub use charset::encoding_for_label;
 pub use files::find_files;
 pub use text::SampleBy;
 pub use write::RowWriter;
+pub(crate) use write::write_whole;
 
 /// A row larger than this is an error: no text to learn from has that size, and
 /// memory stays bounded whatever the file holds.

@@ -158,6 +158,22 @@ impl RowWriter {
     }
 }
 
+/// Writes a file, which is there whole or not at all.
+pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let written = tempfile::Builder::new()
+        .permissions(default_permissions())
+        .tempfile_in(folder)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(path).map_err(|error| error.error)
+        });
+    written
+        .map(drop)
+        .map_err(|error| file_error(path, format!("cannot be written: {error}")))
+}
+
 /// Temporary files are for their owner alone; data files are not.
 #[cfg(unix)]
 fn default_permissions() -> std::fs::Permissions {

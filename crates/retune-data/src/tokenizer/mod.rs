@@ -3,6 +3,9 @@
 mod folder;
 mod growth;
 mod guard;
+mod layout;
+mod measure;
+mod train;
 
 use std::path::Path;
 
@@ -19,6 +22,9 @@ use folder::{
     template_sources, wrong,
 };
 use guard::{GUARD, guarded};
+pub use layout::TOKENIZER_FILES;
+pub use measure::TokenCounts;
+pub use train::{NewTokenizer, TokenizerOptions, TokenizerProgress, train_tokenizer};
 
 /// The tokenizer of a model folder, with its chat template.
 pub struct Tokenizer {
@@ -241,8 +247,20 @@ impl Tokenizer {
 
     /// The id of `eos_token`, at which generation stops.
     pub fn eos_token_id(&self) -> Option<u32> {
-        let token = self.variables.get("eos_token")?.as_str()?;
+        self.named_token_id("eos_token")
+    }
+
+    /// The id of the special token that `tokenizer_config.json` has under a name,
+    /// such as `bos_token` or `pad_token`.
+    pub fn named_token_id(&self, name: &str) -> Option<u32> {
+        let token = self.variables.get(name)?.as_str()?;
         self.plain.token_to_id(token)
+    }
+
+    /// How many rows an embedding needs: one more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        let ids = self.plain.get_vocab(true).into_values();
+        ids.max().map_or(0, |id| id as usize + 1)
     }
 
     /// The special token that `text` ends in, if any; a guarded one is none.

@@ -7,7 +7,7 @@ use retune_compute::{DType, Device};
 use retune_model::{Activations, Batch, Decoder, LoraConfig, OpenOptions, Tuning, Weights};
 use serde_json::Value;
 
-const CASES: [&str; 4] = ["qwen2-tiny", "qwen3-tiny", "llama-tiny", "llama3-rope-tiny"];
+pub(crate) const CASES: [&str; 4] = ["qwen2-tiny", "qwen3-tiny", "llama-tiny", "llama3-rope-tiny"];
 
 /// What may differ from PyTorch's f32, as a share of the largest number (logits)
 /// or of the norm (gradients).
@@ -34,7 +34,7 @@ const TOLERANCES: [Tolerance; 2] = [
     },
 ];
 
-fn folder(case: &str) -> PathBuf {
+pub(crate) fn folder(case: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/goldens")
         .join(case)
@@ -45,7 +45,7 @@ fn json(case: &str, name: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-fn open(case: &str, device: &Device, dtype: DType, tuning: Tuning) -> Decoder {
+pub(crate) fn open(case: &str, device: &Device, dtype: DType, tuning: Tuning) -> Decoder {
     let options = OpenOptions {
         dtype,
         packing: Packing::Both,
@@ -60,7 +60,7 @@ fn open(case: &str, device: &Device, dtype: DType, tuning: Tuning) -> Decoder {
     model
 }
 
-fn lora(case: &str) -> Tuning {
+pub(crate) fn lora(case: &str) -> Tuning {
     Tuning::Lora(LoraConfig::open(&folder(case).join("adapter")).unwrap())
 }
 
@@ -213,11 +213,7 @@ fn gradients_are_those_of_pytorch() {
         let losses = json(case, "generate.json");
         for tolerance in &TOLERANCES {
             for (file, loss, tuning) in [
-                (
-                    "grads_full.safetensors",
-                    "loss",
-                    Tuning::Full { freeze: Vec::new() },
-                ),
+                ("grads_full.safetensors", "loss", Tuning::FULL),
                 ("grads_lora.safetensors", "loss_lora", lora(case)),
             ] {
                 let together = vec![packed(&samples)];

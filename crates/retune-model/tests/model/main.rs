@@ -3,3 +3,5 @@
 #![forbid(unsafe_code)]
 
 mod goldens;
+mod init;
+mod save;

@@ -3,5 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod env;
+pub(crate) mod init;
 pub(crate) mod man;
+pub(crate) mod tokenizer;
 pub(crate) mod train;

@@ -3,7 +3,7 @@
 mod agreement;
 mod clean;
 mod convert;
-mod input;
+pub(crate) mod input;
 mod inspect;
 mod lint;
 mod split;

@@ -30,7 +30,9 @@ pub fn batches(samples: &[Numbered], max_tokens: usize) -> Result<Vec<Batch>> {
     let tokens: Vec<Labelled> = samples.iter().map(|sample| sample.tokens.clone()).collect();
     let prefix = shared_prefix(&tokens);
     let packed = pack(&tokens, max_tokens).into_iter();
-    packed.map(|packed| batch(samples, packed, prefix)).collect()
+    packed
+        .map(|packed| batch(samples, packed, prefix))
+        .collect()
 }
 
 fn batch(samples: &[Numbered], packed: PackedBatch, prefix: usize) -> Result<Batch> {
@@ -44,7 +46,11 @@ fn batch(samples: &[Numbered], packed: PackedBatch, prefix: usize) -> Result<Bat
         let member = index.checked_sub(usize::from(packed.shared_prefix));
         let number = member.map_or(PREFIX, |member| samples[packed.samples[member]].number);
         row_keys.extend(positions[range].iter().map(|&position| RowKey {
-            sample: if (position as usize) < prefix { PREFIX } else { number },
+            sample: if (position as usize) < prefix {
+                PREFIX
+            } else {
+                number
+            },
             position,
         }));
     }

@@ -58,6 +58,12 @@ impl Course {
         &self.train
     }
 
+    /// The most samples that a step has.
+    pub fn most_samples(&self) -> usize {
+        let ratio = self.replay.map_or(0.0, |replay| replay.ratio);
+        (self.per_step as f64 / (1.0 - ratio)).ceil() as usize
+    }
+
     /// The samples of step `step`, the first being 0.
     pub fn samples(&mut self, step: u64) -> StepSamples {
         let per_epoch = self.steps_per_epoch().max(1);

@@ -4,8 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use retune_data::{
-    BadRows, Encoder, Labelled, Prepared, TokenFile, Tokenizer, check_template, prepare,
-    split_tokens,
+    Encoder, Labelled, Prepared, TokenFile, Tokenizer, check_template, prepare, split_tokens,
 };
 
 use crate::batch::Numbered;
@@ -47,12 +46,11 @@ impl TrainData {
     pub fn open(config: &TrainConfig, cache: &Path, progress: &mut dyn FnMut(u64)) -> Result<Self> {
         let encoder = encoder(config)?;
         let mut tokens = |paths: &[PathBuf]| -> Result<Prepared> {
-            let bad_rows = match config.skip_bad_rows {
-                true => BadRows::Skip,
-                false => BadRows::Stop,
-            };
             let options = config.data_options()?;
-            Ok(prepare(paths, &options, &encoder, bad_rows, cache, progress)?)
+            let bad_rows = config.bad_rows();
+            Ok(prepare(
+                paths, &options, &encoder, bad_rows, cache, progress,
+            )?)
         };
         let prepared = tokens(&config.data)?;
         let other = |paths: &[PathBuf], tokens: &mut dyn FnMut(&[PathBuf]) -> Result<Prepared>| {
@@ -113,7 +111,9 @@ impl TrainData {
 
     /// How many samples there are to validate on.
     pub fn validation_samples(&self) -> usize {
-        self.validation.as_ref().map_or(0, |held| held.samples.len())
+        self.validation
+            .as_ref()
+            .map_or(0, |held| held.samples.len())
     }
 
     /// Sample `index` of those to validate on.
@@ -128,23 +128,39 @@ impl TrainData {
         Ok(tokens.tokens.sample(held.samples[index] as usize)?)
     }
 
-    /// The samples that take most memory: those of the step with most tokens, as
-    /// far as the lengths tell.
+    /// The most tokens that a step may have, if its samples are the longest, and
+    /// those of the longest sample.
+    pub fn step_lengths(&self) -> [usize; 2] {
+        let of = |prepared: &Prepared| -> Vec<usize> {
+            let numbers = 0..prepared.tokens.len();
+            numbers
+                .map(|sample| prepared.tokens.tokens(sample))
+                .collect()
+        };
+        let mut lengths = of(&self.prepared);
+        lengths.extend(self.replay.iter().flat_map(of));
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        let step = lengths.iter().take(self.course.most_samples()).sum();
+        [step, lengths.first().copied().unwrap_or(0)]
+    }
+
+    /// The largest id among all tokens.
     ///
     /// # Errors
     /// `Tokens` if a file of tokens cannot be read.
-    pub fn longest(&self, count: usize) -> Result<Vec<Numbered>> {
-        let mut train = self.course.train().to_vec();
-        train.sort_by_key(|sample| {
-            let tokens = self.prepared.tokens.tokens(*sample as usize);
-            (std::cmp::Reverse(tokens), *sample)
-        });
-        train.truncate(count);
-        let tokens = |number: u32| -> Result<Numbered> {
-            let tokens = self.prepared.tokens.sample(number as usize)?;
-            Ok(Numbered { number, tokens })
-        };
-        train.into_iter().map(tokens).collect()
+    pub fn largest_id(&self) -> Result<u32> {
+        let mut largest = 0;
+        let held = self
+            .validation
+            .iter()
+            .filter_map(|held| held.prepared.as_ref());
+        for prepared in [&self.prepared].into_iter().chain(&self.replay).chain(held) {
+            for sample in 0..prepared.tokens.len() {
+                let ids = prepared.tokens.sample(sample)?.input_ids;
+                largest = ids.into_iter().fold(largest, u32::max);
+            }
+        }
+        Ok(largest)
     }
 }
 
@@ -171,7 +187,12 @@ fn split(tokens: &TokenFile, config: &TrainConfig) -> Result<Sides> {
 
 /// The tokenizer and template of `config`, if training with them is sound.
 fn encoder(config: &TrainConfig) -> Result<Encoder> {
-    let encoder = config.encoder()?;
+    let encoder = Encoder {
+        tokenizer: Tokenizer::open_with_template(&config.model, config.chat_template())?,
+        labels: config.label_options(),
+        max_length: config.max_length,
+        over_long: config.over_long(),
+    };
     let faults = check_template(&encoder.tokenizer, &encoder.labels);
     let refused = faults.iter().filter(|fault| fault.refused);
     let mut lines: Vec<String> = Vec::new();

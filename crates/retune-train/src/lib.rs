@@ -1,10 +1,37 @@
-//! Training: configuration, optimizer, schedule, the loop, checkpoints, logs.
+//! Training: settings, the order of samples, the loop, checkpoints, logs.
+//!
+//! [`TrainConfig`] holds the settings; [`Prepared`] is a run with its data and its
+//! steps, which knows what memory it takes; [`Trainer`] has the model too, and
+//! runs.
 
 #![forbid(unsafe_code)]
 
+mod answers;
+mod batch;
 pub mod config;
+mod course;
+mod data;
 mod error;
 pub mod events;
+mod fit;
+mod log;
+mod open;
+mod optimizer;
+mod save;
+mod schedule;
+mod trainer;
+mod validate;
 
+pub use batch::{Numbered, batches};
 pub use config::TrainConfig;
+pub use course::{Course, Replay, StepSamples};
+pub use data::TrainData;
 pub use error::{Error, Mistake, Place, Result};
+pub use fit::{Fit, Plan};
+pub use log::RunLog;
+pub use open::Prepared;
+pub use optimizer::{Moments, Optimizer};
+pub use save::checkpoints;
+pub use schedule::Schedule;
+pub use trainer::{Ending, Event, Observer, Progress, StepReport, Trainer};
+pub use validate::{Answer, Validation};

@@ -4,26 +4,19 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use retune_compute::ops::{norm, sum};
-use retune_model::{Activations, Decoder};
+use retune_model::{Activations, Decoder, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Numbered, batches};
 use crate::config::TrainConfig;
 use crate::data::TrainData;
 use crate::error::{Error, Result};
+use crate::events::Histogram;
+use crate::fit::Fit;
+use crate::log::gradients;
 use crate::optimizer::Optimizer;
 use crate::schedule::Schedule;
 use crate::validate::Validation;
-
-/// How a step is fitted into memory. None of it changes what is computed, but
-/// for the order in which gradients of several batches are added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fit {
-    /// Whether activations are computed again in the backward pass.
-    pub recompute: bool,
-    /// The most tokens that go through the model at a time.
-    pub batch_tokens: usize,
-}
 
 /// Where a run stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +56,8 @@ pub struct StepReport {
 pub enum Event<'a> {
     /// A step is done.
     Step(&'a StepReport),
+    /// The gradients of a step before its update, where they are logged.
+    Gradients(&'a Histogram),
     /// A validation is on its way: samples done, and of how many.
     Validating(usize, usize),
     /// A validation is done.
@@ -101,6 +96,8 @@ pub enum Ending {
 pub struct Trainer {
     /// The settings.
     pub config: TrainConfig,
+    /// What of the model is trained.
+    pub tuning: Tuning,
     /// The model.
     pub model: Decoder,
     /// The moments of its parameters.
@@ -124,17 +121,20 @@ impl Trainer {
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Ending> {
         let total = self.schedule.total_steps;
         while self.progress.step < total {
-            let report = self.step()?;
+            let report = self.step(observer)?;
             observer.event(self, Event::Step(&report))?;
             let last = report.step == total;
             let stop = observer.should_stop();
             let mut better = false;
-            if self.validates() && !stop && (last || report.step % self.config.eval_steps == 0) {
+            if self.validates()
+                && !stop
+                && (last || report.step.is_multiple_of(self.config.eval_steps))
+            {
                 better = self.validation(observer)?;
             }
             let early = self.is_early();
             let ends = last || stop || early;
-            if ends || better || report.step % self.config.save_steps == 0 {
+            if ends || better || report.step.is_multiple_of(self.config.save_steps) {
                 let folder = self.save(better)?;
                 observer.event(self, Event::Saved(folder))?;
             }
@@ -151,8 +151,8 @@ impl Trainer {
     /// its samples, clipped, and AdamW.
     ///
     /// # Errors
-    /// `NonFinite`, and then no parameter has changed; those of data and model.
-    pub fn step(&mut self) -> Result<StepReport> {
+    /// `NonFinite`, and then no parameter has changed; those of data, model and `observer`.
+    pub fn step(&mut self, observer: &mut dyn Observer) -> Result<StepReport> {
         let start = Instant::now();
         let step = self.progress.step;
         let samples = self.data.step(step)?;
@@ -165,10 +165,18 @@ impl Trainer {
             }
             return Err(self.non_finite(&samples, loss));
         }
+        if self.config.logging_histograms && (step + 1).is_multiple_of(self.config.logging_steps) {
+            let histogram = gradients(self);
+            observer.event(self, Event::Gradients(&histogram))?;
+        }
         let learning_rate = self.schedule.rate(step);
         let clip = clip_factor(grad_norm, self.config.max_grad_norm);
-        self.optimizer.step(parameters, learning_rate, clip, step + 1)?;
-        let tokens = samples.iter().map(|s| s.tokens.input_ids.len() as u64).sum();
+        self.optimizer
+            .step(parameters, learning_rate, clip, step + 1)?;
+        let tokens = samples
+            .iter()
+            .map(|s| s.tokens.input_ids.len() as u64)
+            .sum();
         self.progress.step += 1;
         self.progress.tokens += tokens;
         Ok(StepReport {
@@ -197,7 +205,9 @@ impl Trainer {
         };
         let mut loss = 0.0;
         for batch in &batches {
-            let found = self.model.loss_and_backward(batch, share, step as u32, activations)?;
+            let found = self
+                .model
+                .loss_and_backward(batch, share, step as u32, activations)?;
             loss += sum(&found.losses) / scored as f64;
         }
         Ok((loss, scored as u64))
@@ -208,7 +218,11 @@ impl Trainer {
         let named = samples.iter().map(|sample| self.describe(sample));
         Error::NonFinite {
             step: self.progress.step + 1,
-            what: if loss.is_finite() { "norm of the gradients" } else { "loss" },
+            what: if loss.is_finite() {
+                "norm of the gradients"
+            } else {
+                "loss"
+            },
             samples: named.collect(),
         }
     }
@@ -232,6 +246,18 @@ impl Trainer {
         let progress = self.progress.clone();
         observer.event(self, Event::Validated(&found, &progress))?;
         Ok(better)
+    }
+
+    /// A sample in words: what it begins with.
+    fn describe(&self, sample: &Numbered) -> String {
+        let ids = &sample.tokens.input_ids;
+        let text = self.data.tokenizer().decode(&ids[..ids.len().min(64)]);
+        format!("sample {}: {text:?}", sample.number)
+    }
+
+    /// How often the data were gone through.
+    pub fn epoch(&self) -> f64 {
+        self.progress.step as f64 / self.data.course.steps_per_epoch().max(1) as f64
     }
 
     fn is_early(&self) -> bool {

@@ -1,0 +1,203 @@
+//! What is written down of a run: `metrics.jsonl`, and TensorBoard's files.
+
+use std::time::{Duration, SystemTime};
+
+use crate::error::Result;
+use crate::events::{
+    EvalRecord, EventWriter, FinishReason, FinishRecord, Histogram, MetricRecord, MetricsWriter,
+    SampleRecord, StartRecord, TrainRecord, verbatim,
+};
+use crate::trainer::{Ending, Event, StepReport, Trainer};
+
+/// Writes a run's events into its output folder.
+#[derive(Debug)]
+pub struct RunLog {
+    metrics: MetricsWriter,
+    events: EventWriter,
+    /// Steps since the last line.
+    since: Since,
+    /// Time of all steps.
+    seconds: f64,
+}
+
+/// Sums over the steps since the last line.
+#[derive(Debug, Default)]
+struct Since {
+    loss: f64,
+    scored: u64,
+    tokens: u64,
+    time: Duration,
+}
+
+impl RunLog {
+    /// Begins the logs of a new run in its output folder, which is there.
+    ///
+    /// # Errors
+    /// `File` if the folder holds the log of another run, or cannot be written.
+    pub fn create(trainer: &mut Trainer) -> Result<Self> {
+        let folder = trainer.config.output_dir.clone();
+        let mut log = Self {
+            metrics: MetricsWriter::create(&folder.join("metrics.jsonl"))?,
+            events: EventWriter::create(&folder.join("runs"))?,
+            since: Since::default(),
+            seconds: 0.0,
+        };
+        let numbers = trainer.model.parameters();
+        let trainable = numbers
+            .iter()
+            .map(|parameter| parameter.value.len() as u64)
+            .sum();
+        log.metrics.write(&MetricRecord::Start(StartRecord {
+            step: trainer.progress.step,
+            max_steps: trainer.schedule.total_steps,
+            num_train_epochs: trainer.schedule.total_steps as f64
+                / trainer.data.course.steps_per_epoch().max(1) as f64,
+            train_samples: trainer.data.course.train().len() as u64,
+            eval_samples: trainer.data.validation_samples() as u64,
+            trainable_parameters: trainable,
+            time: now(),
+        }))?;
+        log.flush()?;
+        Ok(log)
+    }
+
+    /// Writes what belongs to `event`. Returned is the line of the steps that it
+    /// closes, if it does.
+    ///
+    /// # Errors
+    /// `File` if the logs cannot be written.
+    pub fn record(
+        &mut self,
+        trainer: &mut Trainer,
+        event: &Event<'_>,
+    ) -> Result<Option<TrainRecord>> {
+        let line = match event {
+            Event::Step(report) => self.step(trainer, report)?,
+            Event::Gradients(histogram) => {
+                let step = trainer.progress.step + 1;
+                self.events.histogram("train/gradients", step, histogram)?;
+                None
+            }
+            Event::Validated(validation, _) => {
+                self.validated(trainer, validation)?;
+                None
+            }
+            _ => None,
+        };
+        if !matches!(event, Event::Validating(..)) {
+            self.flush()?;
+        }
+        Ok(line)
+    }
+
+    fn step(&mut self, trainer: &Trainer, report: &StepReport) -> Result<Option<TrainRecord>> {
+        self.seconds += report.time.as_secs_f64();
+        let since = &mut self.since;
+        since.loss += report.loss * report.scored as f64;
+        since.scored += report.scored;
+        since.tokens += report.tokens;
+        since.time += report.time;
+        let last = report.step == trainer.schedule.total_steps;
+        if !last && !report.step.is_multiple_of(trainer.config.logging_steps) {
+            return Ok(None);
+        }
+        let since = std::mem::take(since);
+        let record = TrainRecord {
+            step: report.step,
+            epoch: trainer.epoch(),
+            loss: since.loss / since.scored.max(1) as f64,
+            learning_rate: report.learning_rate,
+            grad_norm: report.grad_norm,
+            tokens: trainer.progress.tokens,
+            tokens_per_s: since.tokens as f64 / since.time.as_secs_f64().max(1e-9),
+            seconds: self.seconds,
+        };
+        for (tag, value) in [
+            ("train/loss", record.loss),
+            ("train/learning_rate", record.learning_rate),
+            ("train/grad_norm", record.grad_norm),
+            ("train/tokens_per_s", record.tokens_per_s),
+            ("train/epoch", record.epoch),
+        ] {
+            self.events.scalar(tag, record.step, value)?;
+        }
+        self.metrics.write(&MetricRecord::Train(record.clone()))?;
+        Ok(Some(record))
+    }
+
+    fn validated(&mut self, trainer: &Trainer, found: &crate::Validation) -> Result<()> {
+        let step = trainer.progress.step;
+        let record = EvalRecord {
+            step,
+            epoch: trainer.epoch(),
+            eval_loss: found.loss,
+            eval_perplexity: found.perplexity(),
+            eval_token_accuracy: found.token_accuracy,
+            eval_samples: found.samples,
+            eval_tokens: found.scored,
+            seconds: found.time.as_secs_f64(),
+        };
+        for (tag, value) in [
+            ("eval/loss", record.eval_loss),
+            ("eval/perplexity", record.eval_perplexity),
+            ("eval/token_accuracy", record.eval_token_accuracy),
+        ] {
+            self.events.scalar(tag, step, value)?;
+        }
+        self.metrics.write(&MetricRecord::Eval(record))?;
+        for (index, answer) in found.answers.iter().enumerate() {
+            let text = format!("{}\n\n{}", verbatim(&answer.prompt), verbatim(&answer.text));
+            self.events.text(&format!("samples/{index}"), step, &text)?;
+            self.metrics.write(&MetricRecord::Sample(SampleRecord {
+                step,
+                prompt: answer.prompt.clone(),
+                answer: answer.text.clone(),
+            }))?;
+        }
+        Ok(())
+    }
+
+    /// Writes how the run ended; None is a failure.
+    ///
+    /// # Errors
+    /// `File` if the logs cannot be written.
+    pub fn finish(&mut self, trainer: &Trainer, ending: Option<Ending>) -> Result<()> {
+        let reason = match ending {
+            Some(Ending::Completed) => FinishReason::Completed,
+            Some(Ending::Early) => FinishReason::EarlyStopping,
+            Some(Ending::Stopped) => FinishReason::Interrupted,
+            None => FinishReason::Failed,
+        };
+        self.metrics.write(&MetricRecord::Finish(FinishRecord {
+            step: trainer.progress.step,
+            epoch: trainer.epoch(),
+            reason,
+            tokens: trainer.progress.tokens,
+            seconds: self.seconds,
+            time: now(),
+        }))?;
+        self.metrics.sync()?;
+        self.events.sync()?;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.metrics.flush()?;
+        self.events.flush()
+    }
+}
+
+/// The gradients of all parameters as they are now.
+pub(crate) fn gradients(trainer: &mut Trainer) -> Histogram {
+    let mut histogram = Histogram::default();
+    for parameter in trainer.model.parameters() {
+        histogram.add(&parameter.grad.to_f32_vec());
+    }
+    histogram
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}

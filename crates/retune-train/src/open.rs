@@ -1,0 +1,173 @@
+//! A run from its settings.
+
+use std::path::Path;
+
+use retune_compute::{CpuOptions, DType, Device, Tier};
+use retune_model::{Decoder, LoraConfig, ModelConfig, OpenOptions, TargetModules, Tuning};
+
+use crate::config::{FinetuningType, Precision, TrainConfig};
+use crate::data::TrainData;
+use crate::error::{Error, Result};
+use crate::fit::{Plan, plan};
+use crate::optimizer::Optimizer;
+use crate::schedule::Schedule;
+use crate::trainer::{Progress, Trainer};
+
+/// A run that knows its data and its steps, and has no model yet.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The settings.
+    pub config: TrainConfig,
+    /// The samples.
+    pub data: TrainData,
+    /// The rates.
+    pub schedule: Schedule,
+    /// The model's shape.
+    pub model: ModelConfig,
+    /// What is trained of it.
+    pub tuning: Tuning,
+    /// The type of products' factors.
+    pub dtype: DType,
+}
+
+impl Prepared {
+    /// Reads and tokenises the data of `config`, and holds them against the model's
+    /// configuration. `cache` is where tokens are kept; `progress` is told how many
+    /// rows were read.
+    ///
+    /// # Errors
+    /// `Tokens` and `Data` for what is wrong with the data, `Model` for the model's
+    /// folder or the adapter's.
+    pub fn open(config: TrainConfig, cache: &Path, progress: &mut dyn FnMut(u64)) -> Result<Self> {
+        let model = ModelConfig::open(&config.model)?;
+        let tuning = tuning(&config)?;
+        let data = TrainData::open(&config, cache, progress)?;
+        let largest = data.largest_id()?;
+        if largest as usize >= model.vocab_size {
+            return Err(Error::Data {
+                problem: format!(
+                    "the tokenizer gives ids up to {largest}, but the model's vocab_size is {}\nhint: the folder's tokenizer belongs to another model",
+                    model.vocab_size
+                ),
+            });
+        }
+        let schedule = schedule(&config, data.course.steps_per_epoch());
+        let dtype = match config.precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+            Precision::Auto if Tier::best() == Tier::Avx512Bf16 => DType::BF16,
+            Precision::Auto => DType::F32,
+        };
+        Ok(Self {
+            config,
+            data,
+            schedule,
+            model,
+            tuning,
+            dtype,
+        })
+    }
+
+    /// How the run fits into `budget` bytes of tensors on `device`.
+    ///
+    /// # Errors
+    /// `Data` if it does not.
+    pub fn plan(&self, device: &Device, budget: u64) -> Result<Plan> {
+        let lengths = self.data.step_lengths();
+        plan(
+            device,
+            &self.model,
+            &self.config,
+            self.dtype,
+            lengths,
+            budget,
+        )
+    }
+
+    /// The device that the settings ask for.
+    ///
+    /// # Errors
+    /// `Compute` if there are no such threads.
+    pub fn device(&self, limit: Option<u64>) -> Result<Device> {
+        let options = CpuOptions {
+            threads: self.config.threads,
+            tier: None,
+            memory_limit: limit.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        };
+        Ok(Device::cpu_with(&options)?)
+    }
+
+    /// Opens the model.
+    ///
+    /// # Errors
+    /// `Model` if it cannot be opened, `Compute` if memory runs out.
+    pub fn start(self, device: &Device, plan: &Plan) -> Result<Trainer> {
+        let options = OpenOptions {
+            dtype: self.dtype,
+            packing: plan.packing,
+            tuning: self.tuning.clone(),
+            seed: self.config.seed,
+        };
+        let mut model = Decoder::open(&self.config.model, device, &options)?;
+        if let Some(adapter) = &self.config.adapter {
+            model.load_adapter(&adapter.join("adapter_model.safetensors"))?;
+        }
+        let layers = self.model.num_hidden_layers;
+        let parameters = model.parameters();
+        if parameters.is_empty() {
+            return Err(Error::Data {
+                problem: "nothing of the model is trained\nhint: target_modules names linear layers such as q_proj, or is all-linear; freeze may leave something out".to_owned(),
+            });
+        }
+        let optimizer = Optimizer::new(&parameters, layers, &self.config)?;
+        Ok(Trainer {
+            config: self.config,
+            tuning: self.tuning,
+            model,
+            optimizer,
+            data: self.data,
+            schedule: self.schedule,
+            fit: plan.fit,
+            progress: Progress::default(),
+        })
+    }
+}
+
+fn tuning(config: &TrainConfig) -> Result<Tuning> {
+    if config.finetuning_type == FinetuningType::Full {
+        let freeze = config.freeze.clone();
+        return Ok(Tuning::Full { freeze });
+    }
+    if let Some(adapter) = &config.adapter {
+        let stored = LoraConfig::open(adapter)?;
+        // Dropout is a matter of this run.
+        return Ok(Tuning::Lora(LoraConfig {
+            lora_dropout: config.lora_dropout as f32,
+            ..stored
+        }));
+    }
+    let target_modules = match &config.target_modules[..] {
+        [one] => TargetModules::Name(one.clone()),
+        names => TargetModules::Names(names.to_vec()),
+    };
+    Ok(Tuning::Lora(LoraConfig {
+        r: config.r,
+        lora_alpha: config.lora_alpha as f32,
+        lora_dropout: config.lora_dropout as f32,
+        use_rslora: config.use_rslora,
+        target_modules,
+    }))
+}
+
+fn schedule(config: &TrainConfig, steps_per_epoch: u64) -> Schedule {
+    let epochs = (config.num_train_epochs * steps_per_epoch as f64).ceil() as u64;
+    let total_steps = config.max_steps.unwrap_or(epochs).max(1);
+    let share = (config.warmup_ratio * total_steps as f64).ceil() as u64;
+    Schedule {
+        kind: config.lr_scheduler_type,
+        learning_rate: config.learning_rate,
+        min_lr: config.min_lr,
+        warmup_steps: config.warmup_steps.unwrap_or(share),
+        total_steps,
+    }
+}

@@ -10,7 +10,6 @@ use crate::events::{
 use crate::trainer::{Ending, Event, StepReport, Trainer};
 
 /// Writes a run's events into its output folder.
-#[derive(Debug)]
 pub struct RunLog {
     metrics: MetricsWriter,
     events: EventWriter,

@@ -165,12 +165,14 @@ impl Trainer {
             }
             return Err(self.non_finite(&samples, loss));
         }
-        if self.config.logging_histograms && (step + 1).is_multiple_of(self.config.logging_steps) {
+        let logged = self.config.logging_histograms;
+        if logged && (step + 1).is_multiple_of(self.config.logging_steps) {
             let histogram = gradients(self);
             observer.event(self, Event::Gradients(&histogram))?;
         }
         let learning_rate = self.schedule.rate(step);
         let clip = clip_factor(grad_norm, self.config.max_grad_norm);
+        let parameters = self.model.parameters();
         self.optimizer
             .step(parameters, learning_rate, clip, step + 1)?;
         let tokens = samples

@@ -2,13 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the command that trains, which draws with it, is to come"
-    )
-)]
 mod chart;
 mod commands;
 mod html;

@@ -1,12 +1,20 @@
 //! `retune train`: fine-tuning.
 
 mod args;
+mod show;
+mod watch;
+
+use std::fs;
 
 use anyhow::Result;
-use retune_train::TrainConfig;
+use retune_train::{Prepared, RunLog, TrainConfig};
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
+use super::data::input::CacheArgs;
 use crate::outcome::input_fault;
+use crate::progress;
 pub(crate) use args::{TrainArgs, config};
+use watch::Watch;
 
 /// Fine-tune a model on data files.
 ///
@@ -20,18 +28,65 @@ pub(crate) use args::{TrainArgs, config};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     settings: TrainArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     match config(&args.settings)? {
-        Some(config) => run_training(&config),
+        Some(config) => run_training(config, &args.cache),
         None => Ok(()),
     }
 }
 
-fn run_training(_config: &TrainConfig) -> Result<()> {
-    Err(input_fault(
-        "the settings are good, but training is not built yet",
-    ))
+fn run_training(config: TrainConfig, cache: &CacheArgs) -> Result<()> {
+    let output = config.output_dir.clone();
+    if output.join("metrics.jsonl").exists() {
+        return Err(input_fault(format!(
+            "{} holds another run\nhint: give this one its own folder with output_dir, or delete that one",
+            output.display()
+        )));
+    }
+    let prepared = prepared(config, cache)?;
+    let budget = budget(&prepared.config);
+    let device = prepared.device(None)?;
+    let plan = prepared.plan(&device, budget)?;
+    show::beginning(&prepared, &device, &plan)?;
+    fs::create_dir_all(&output)
+        .map_err(|error| input_fault(format!("{} cannot be made: {error}", output.display())))?;
+    let mut trainer = prepared.start(&device, &plan)?;
+    show::parameters(&mut trainer)?;
+    let mut log = RunLog::create(&mut trainer)?;
+    let mut watch = Watch::new(&mut log, trainer.schedule.total_steps);
+    let ending = trainer.run(&mut watch);
+    watch.finish();
+    log.finish(&trainer, ending.as_ref().ok().copied())?;
+    show::end(&mut trainer, ending?, &device)
+}
+
+/// The data of a run, read while rows are counted.
+pub(crate) fn prepared(config: TrainConfig, cache: &CacheArgs) -> Result<Prepared> {
+    let bar = progress::rows();
+    let prepared = Prepared::open(config, &cache.folder()?, &mut |rows| bar.set_position(rows));
+    bar.finish_and_clear();
+    Ok(prepared?)
+}
+
+/// Bytes that tensors may take: what the settings say, or nine tenths of what is
+/// free; less what the program has taken already.
+pub(crate) fn budget(config: &TrainConfig) -> u64 {
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::everything());
+    let mut system = System::new_with_specifics(memory);
+    let Some(limit) = config.memory_bytes() else {
+        return system.available_memory() / 10 * 9;
+    };
+    let Ok(pid) = sysinfo::get_current_pid() else {
+        return limit;
+    };
+    let only = ProcessesToUpdate::Some(&[pid]);
+    let kind = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(only, true, kind);
+    let taken = system.process(pid).map_or(0, sysinfo::Process::memory);
+    limit.saturating_sub(taken)
 }

@@ -1,0 +1,168 @@
+//! What is printed before and after a run.
+
+use std::io::Write;
+
+use anstyle::Style;
+use anyhow::Result;
+use retune_compute::{DType, Device};
+use retune_train::config::{FinetuningType, SchedulerType};
+use retune_train::events::{MetricRecord, read_metrics};
+use retune_train::{Ending, Plan, Prepared, Trainer};
+
+use crate::chart::{Chart, svg, terminal};
+use crate::output::{plain, thousands, write_report};
+
+const HEAD: Style = Style::new().bold();
+const WIDTH: usize = 78;
+const ROWS: usize = 14;
+
+fn line(out: &mut impl Write, name: &str, value: impl std::fmt::Display) -> Result<()> {
+    writeln!(out, "{HEAD}{name:<10}{HEAD:#} {value}")?;
+    Ok(())
+}
+
+/// What is about to happen: model, device, data, steps, memory.
+pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: &Plan) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    let config = &prepared.config;
+    let what = match config.finetuning_type {
+        FinetuningType::Lora => format!("LoRA, r {}, lora_alpha {}", config.r, config.lora_alpha),
+        FinetuningType::Full => "all weights".to_owned(),
+    };
+    let model = plain(&config.model.display().to_string());
+    line(
+        &mut out,
+        "model",
+        format!("{model} ({}), {what}", prepared.model.model_type),
+    )?;
+    let dtype = match prepared.dtype {
+        DType::BF16 => "bf16 products",
+        DType::F32 => "f32",
+    };
+    line(&mut out, "device", format!("{}, {dtype}", device.name()))?;
+    let data = &prepared.data;
+    let preparation = &data.prepared.preparation;
+    let mut samples = format!(
+        "{} samples to learn from, {} to validate on",
+        thousands(data.course.train().len() as u64),
+        thousands(data.validation_samples() as u64)
+    );
+    let dropped = preparation.over_long.len() as u64;
+    if dropped + preparation.cut > 0 {
+        samples.push_str(&format!(
+            "; too long: {} dropped, {} cut",
+            thousands(dropped),
+            thousands(preparation.cut)
+        ));
+    }
+    if !preparation.unusable.is_empty() {
+        let count = preparation.unusable.len() as u64;
+        samples.push_str(&format!("; {} rows could not be used", thousands(count)));
+    }
+    line(&mut out, "data", samples)?;
+    let schedule = &prepared.schedule;
+    let kind = match schedule.kind {
+        SchedulerType::Linear => "linear",
+        SchedulerType::Cosine => "cosine",
+        SchedulerType::Constant => "constant",
+    };
+    line(
+        &mut out,
+        "steps",
+        format!(
+            "{} of {} samples, {} to an epoch; rate {:e} after {} steps, then {kind} to {:e}",
+            thousands(schedule.total_steps),
+            config.per_device_train_batch_size * config.gradient_accumulation_steps,
+            thousands(data.course.steps_per_epoch()),
+            schedule.learning_rate,
+            thousands(schedule.warmup_steps),
+            match schedule.kind {
+                SchedulerType::Constant => schedule.learning_rate,
+                _ => schedule.min_lr,
+            }
+        ),
+    )?;
+    line(
+        &mut out,
+        "memory",
+        format!(
+            "{:.2} GB of tensors expected at most, {:.2} GB of them the model; activations are {}, at most {} tokens at a time",
+            plan.peak_bytes as f64 / 1e9,
+            plan.model_bytes as f64 / 1e9,
+            if plan.fit.recompute {
+                "computed again"
+            } else {
+                "kept"
+            },
+            thousands(plan.fit.batch_tokens as u64)
+        ),
+    )
+}
+
+/// How much of the model is trained.
+pub(crate) fn parameters(trainer: &mut Trainer) -> Result<()> {
+    let parameters = trainer.model.parameters();
+    let trained: u64 = parameters
+        .iter()
+        .map(|parameter| parameter.value.len() as u64)
+        .sum();
+    let count = parameters.len() as u64;
+    let mut out = anstream::stdout().lock();
+    line(
+        &mut out,
+        "trained",
+        format!(
+            "{} numbers in {} tensors",
+            thousands(trained),
+            thousands(count)
+        ),
+    )
+}
+
+/// How it went: the curve, where things are, what to type next.
+pub(crate) fn end(trainer: &mut Trainer, ending: Ending, device: &Device) -> Result<()> {
+    let output = trainer.config.output_dir.clone();
+    let (mut train, mut eval) = (Vec::new(), Vec::new());
+    for record in read_metrics(&output.join("metrics.jsonl"))? {
+        match record {
+            MetricRecord::Train(record) => train.push((record.step as f64, record.loss)),
+            MetricRecord::Eval(record) => eval.push((record.step as f64, record.eval_loss)),
+            _ => {}
+        }
+    }
+    let chart = Chart::loss(&train, &eval).titled("Loss");
+    let mut out = anstream::stdout().lock();
+    terminal::draw(&mut out, &chart, WIDTH, ROWS)?;
+    write_report(&output.join("loss.svg"), &svg::render(&chart), true)?;
+    let why = match ending {
+        Ending::Completed => "all steps are done",
+        Ending::Early => "the validation loss no longer fell",
+        Ending::Stopped => "stopped",
+    };
+    let progress = &trainer.progress;
+    line(
+        &mut out,
+        "done",
+        format!(
+            "{why}: {} steps, {} tokens; {:.2} GB of tensors at the peak",
+            thousands(progress.step),
+            thousands(progress.tokens),
+            device.memory().peak as f64 / 1e9
+        ),
+    )?;
+    let best = progress.best.map_or(progress.step, |(step, _)| step);
+    let folder = output.join(format!("checkpoint-{best}"));
+    let name = match progress.best {
+        Some((_, loss)) => format!(" (validation loss {loss:.4})"),
+        None => String::new(),
+    };
+    line(&mut out, "best", format!("{}{name}", folder.display()))?;
+    line(
+        &mut out,
+        "figures",
+        format!(
+            "{0}/metrics.jsonl, {0}/loss.svg; tensorboard --logdir {0}",
+            output.display()
+        ),
+    )
+}

@@ -1,0 +1,96 @@
+//! A run as one sees it go on.
+
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use retune_train::events::TrainRecord;
+use retune_train::{Event, Observer, Progress, Result, RunLog, Trainer, Validation};
+
+use crate::output::plain;
+
+/// Draws a bar, prints lines, and writes the logs.
+pub(crate) struct Watch<'a> {
+    log: &'a mut RunLog,
+    bar: ProgressBar,
+    /// Where nobody looks on, lines go to standard output.
+    seen: bool,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(log: &'a mut RunLog, steps: u64) -> Self {
+        let bar = ProgressBar::new(steps);
+        let template = "{bar:24} {pos}/{len} steps, {msg}{elapsed} gone, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self {
+            log,
+            bar,
+            seen: std::io::stderr().is_terminal(),
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn line(&self, text: &str) {
+        match self.seen {
+            true => self.bar.println(text),
+            false => anstream::println!("{text}"),
+        }
+    }
+
+    fn trained(&self, record: &TrainRecord) {
+        self.line(&format!(
+            "step {:>6}  epoch {:.2}  loss {:.4}  rate {:.2e}  norm {:.3}  {:.0} tokens/s",
+            record.step,
+            record.epoch,
+            record.loss,
+            record.learning_rate,
+            record.grad_norm,
+            record.tokens_per_s
+        ));
+    }
+
+    fn validated(&self, found: &Validation, progress: &Progress) {
+        let best = progress.best.is_some_and(|(step, _)| step == progress.step);
+        self.line(&format!(
+            "step {:>6}  validation: loss {:.4}, perplexity {:.2}, {:.1} % of tokens right{}",
+            progress.step,
+            found.loss,
+            found.perplexity(),
+            100.0 * found.token_accuracy,
+            if best { ", the best so far" } else { "" }
+        ));
+        for answer in &found.answers {
+            self.line(&format!("  {}", plain(&answer.prompt)));
+            self.line(&format!("  → {}", plain(&answer.text)));
+        }
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn event(&mut self, trainer: &mut Trainer, event: Event<'_>) -> Result<()> {
+        let line = self.log.record(trainer, &event)?;
+        if let Some(record) = &line {
+            self.trained(record);
+        }
+        match event {
+            Event::Step(report) => {
+                self.bar.set_position(report.step);
+                let speed = report.tokens as f64 / report.time.as_secs_f64().max(1e-9);
+                self.bar.set_message(format!(
+                    "loss {:.3}, rate {:.1e}, {speed:.0} tokens/s, ",
+                    report.loss, report.learning_rate
+                ));
+            }
+            Event::Validating(done, total) => {
+                self.bar.set_message(format!("validating {done}/{total}, "));
+            }
+            Event::Validated(found, progress) => self.validated(found, progress),
+            _ => {}
+        }
+        Ok(())
+    }
+}

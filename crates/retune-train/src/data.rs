@@ -144,6 +144,30 @@ impl TrainData {
         [step, lengths.first().copied().unwrap_or(0)]
     }
 
+    /// The samples of a step that would have the longest ones of all, which takes
+    /// most memory.
+    ///
+    /// # Errors
+    /// `Tokens` if the file of tokens cannot be read.
+    pub fn longest_step(&self) -> Result<Vec<Numbered>> {
+        let tokens = &self.prepared.tokens;
+        let mut numbers = self.course.train().to_vec();
+        numbers.sort_by_key(|sample| (std::cmp::Reverse(tokens.tokens(*sample as usize)), *sample));
+        numbers.truncate(self.course.most_samples());
+        let sample = |number: u32| -> Result<Numbered> {
+            let tokens = tokens.sample(number as usize)?;
+            Ok(Numbered { number, tokens })
+        };
+        numbers.into_iter().map(sample).collect()
+    }
+
+    /// Tokens of all samples that are trained on.
+    pub fn train_tokens(&self) -> u64 {
+        let train = self.course.train().iter();
+        let tokens = train.map(|sample| self.prepared.tokens.tokens(*sample as usize) as u64);
+        tokens.sum()
+    }
+
     /// The largest id among all tokens.
     ///
     /// # Errors

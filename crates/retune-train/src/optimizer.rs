@@ -93,8 +93,8 @@ impl Optimizer {
 fn rate_factor(name: &str, layers: usize, config: &TrainConfig) -> f64 {
     let own = config.learning_rates.iter();
     let own = own
-        .filter(|(pattern, _)| name_matches(pattern, name))
-        .last();
+        .rev()
+        .find(|(pattern, _)| name_matches(pattern, name));
     let own = own.map_or(1.0, |(_, rate)| rate / config.learning_rate);
     let below = match (layer_of(name), name.contains("embed_tokens")) {
         (Some(layer), _) => layers.saturating_sub(layer + 1),

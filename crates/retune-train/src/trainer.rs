@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use retune_compute::Device;
 use retune_compute::ops::{norm, sum};
 use retune_model::{Activations, Decoder, Tuning};
 use serde::{Deserialize, Serialize};
@@ -255,6 +256,17 @@ impl Trainer {
         let ids = &sample.tokens.input_ids;
         let text = self.data.tokenizer().decode(&ids[..ids.len().min(64)]);
         format!("sample {}: {text:?}", sample.number)
+    }
+
+    /// The device that the model is on.
+    pub fn device(&mut self) -> Device {
+        let parameters = self.model.parameters();
+        parameters[0].value.device().clone()
+    }
+
+    /// Samples of the data that an optimizer step learns from.
+    pub fn samples_per_step(&self) -> usize {
+        self.config.per_device_train_batch_size * self.config.gradient_accumulation_steps
     }
 
     /// How often the data were gone through.

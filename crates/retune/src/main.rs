@@ -30,6 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Data(Box<commands::data::Args>),
+    Plan(commands::plan::Args),
     Train(commands::train::Args),
     Tokenizer(Box<commands::tokenizer::Args>),
     Init(Box<commands::init::Args>),
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     };
     outcome::of_command(match cli.command {
         Command::Data(args) => commands::data::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Tokenizer(args) => commands::tokenizer::run(&args),
         Command::Init(args) => commands::init::run(&args),

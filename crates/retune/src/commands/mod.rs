@@ -5,5 +5,6 @@ pub(crate) mod data;
 pub(crate) mod env;
 pub(crate) mod init;
 pub(crate) mod man;
+pub(crate) mod plan;
 pub(crate) mod tokenizer;
 pub(crate) mod train;

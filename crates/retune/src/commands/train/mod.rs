@@ -1,7 +1,7 @@
 //! `retune train`: fine-tuning.
 
 mod args;
-mod show;
+pub(crate) mod show;
 mod watch;
 
 use std::fs;

@@ -16,7 +16,7 @@ const HEAD: Style = Style::new().bold();
 const WIDTH: usize = 78;
 const ROWS: usize = 14;
 
-fn line(out: &mut impl Write, name: &str, value: impl std::fmt::Display) -> Result<()> {
+pub(crate) fn line(out: &mut impl Write, name: &str, value: impl std::fmt::Display) -> Result<()> {
     writeln!(out, "{HEAD}{name:<10}{HEAD:#} {value}")?;
     Ok(())
 }

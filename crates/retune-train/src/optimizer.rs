@@ -92,9 +92,7 @@ impl Optimizer {
 /// are as high as the last block.
 fn rate_factor(name: &str, layers: usize, config: &TrainConfig) -> f64 {
     let own = config.learning_rates.iter();
-    let own = own
-        .rev()
-        .find(|(pattern, _)| name_matches(pattern, name));
+    let own = own.rev().find(|(pattern, _)| name_matches(pattern, name));
     let own = own.map_or(1.0, |(_, rate)| rate / config.learning_rate);
     let below = match (layer_of(name), name.contains("embed_tokens")) {
         (Some(layer), _) => layers.saturating_sub(layer + 1),

@@ -7,5 +7,6 @@ mod data;
 mod env;
 mod lint;
 mod program;
+mod train;
 mod train_config;
 mod workspace;

@@ -166,7 +166,7 @@ impl TokenArgs {
 #[derive(clap::Args, Clone)]
 pub(crate) struct CacheArgs {
     /// The folder in which tokenised data is kept [default: retune in the user's cache folder]
-    #[arg(long, value_name = "DIR", env = "RETUNE_CACHE")]
+    #[arg(long, value_name = "DIR", env = "RETUNE_CACHE", hide_env_values = true)]
     cache_dir: Option<PathBuf>,
 }
 

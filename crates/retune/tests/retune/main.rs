@@ -7,6 +7,7 @@ mod data;
 mod env;
 mod lint;
 mod program;
+mod tokenizer;
 mod train;
 mod train_config;
 mod workspace;

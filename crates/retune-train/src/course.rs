@@ -1,7 +1,7 @@
 //! Which samples each optimizer step learns from: a function of the step alone,
 //! so that a run that is resumed needs no more than its number.
 
-use retune_data::epoch_steps;
+use retune_data::epoch_order;
 
 /// General data that is mixed in.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Course {
     train: Vec<u32>,
     per_step: usize,
     replay: Option<Replay>,
+    /// Whether every epoch has an order of its own.
+    shuffled: bool,
     /// The epoch that was asked for last, and its steps.
     epoch: Option<(u64, Vec<Vec<u32>>)>,
 }
@@ -44,8 +46,16 @@ impl Course {
             train,
             per_step: per_step.max(1),
             replay,
+            shuffled: true,
             epoch: None,
         }
+    }
+
+    /// The same in the order of the data, in every epoch.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
+        self.shuffled = false;
+        self
     }
 
     /// Optimizer steps of one epoch; the last one may be smaller.
@@ -70,8 +80,12 @@ impl Course {
         let (epoch, index) = (step / per_epoch, (step % per_epoch) as usize);
         if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
             let count = self.train.len() as u32;
-            let steps = epoch_steps(self.seed, epoch, count, self.per_step);
-            self.epoch = Some((epoch, steps));
+            let order = match self.shuffled {
+                true => epoch_order(self.seed, epoch, count),
+                false => (0..count).collect(),
+            };
+            let steps = order.chunks(self.per_step).map(<[u32]>::to_vec);
+            self.epoch = Some((epoch, steps.collect()));
         }
         let chosen = self.epoch.as_ref().and_then(|(_, steps)| steps.get(index));
         let train: Vec<u32> = chosen
@@ -91,7 +105,8 @@ impl Course {
         else {
             return Vec::new();
         };
-        let due = |trained: u64| (trained as f64 * ratio / (1.0 - ratio)).floor() as u64;
+        // What is a whole number but for rounding is one.
+        let due = |trained: u64| (trained as f64 * ratio / (1.0 - ratio) + 1e-9).floor() as u64;
         let count = u64::from(samples);
         let mut order: Option<(u64, Vec<u32>)> = None;
         (due(before)..due(after))
@@ -99,7 +114,7 @@ impl Course {
                 let (epoch, index) = (number / count, (number % count) as usize);
                 if order.as_ref().is_none_or(|(known, _)| *known != epoch) {
                     let seed = self.seed ^ REPLAY;
-                    order = Some((epoch, retune_data::epoch_order(seed, epoch, samples)));
+                    order = Some((epoch, epoch_order(seed, epoch, samples)));
                 }
                 order.as_ref().map_or(0, |(_, order)| order[index])
             })
@@ -126,6 +141,13 @@ mod tests {
             found.sort_unstable();
             assert_eq!(found, ids);
         }
+    }
+
+    #[test]
+    fn without_shuffling_epochs_go_through_the_data_in_order() {
+        let mut course = Course::new(7, vec![2, 3, 5], 2, None).in_order();
+        let steps: Vec<Vec<u32>> = (0..4).map(|step| course.samples(step).train).collect();
+        assert_eq!(steps, [vec![2, 3], vec![5], vec![2, 3], vec![5]]);
     }
 
     #[test]

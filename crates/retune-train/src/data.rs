@@ -77,7 +77,10 @@ impl TrainData {
         Ok(Self {
             encoder,
             prepared,
-            course: Course::new(config.seed, train, per_step, mixed),
+            course: match config.disable_shuffling {
+                true => Course::new(config.seed, train, per_step, mixed).in_order(),
+                false => Course::new(config.seed, train, per_step, mixed),
+            },
             validation: validation.map(|(prepared, samples)| Validation { prepared, samples }),
             replay,
         })

@@ -60,6 +60,7 @@ impl Default for TrainConfig {
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
             seed: 42,
+            disable_shuffling: false,
             device: DeviceType::Auto,
             threads: None,
             precision: Precision::Auto,

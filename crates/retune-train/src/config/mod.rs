@@ -183,6 +183,8 @@ pub struct TrainConfig {
     pub max_grad_norm: f64,
     /// What decides everything random
     pub seed: u64,
+    /// Go through the data in the order of its files, in every epoch
+    pub disable_shuffling: bool,
 
     /// Where to compute: auto, cpu, cuda or mps
     pub device: DeviceType,

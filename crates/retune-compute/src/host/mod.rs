@@ -238,12 +238,12 @@ impl State {
         Some(block)
     }
 
-    /// Gives freed blocks back, the largest first, until what is held is again
-    /// near what was needed at the peak. Steps differ in length; without this,
+    /// Gives freed blocks back, the largest first, until no more is held
+    /// than was needed at the peak. Steps differ in length; without this,
     /// blocks of every length would pile up.
     fn make_room(&mut self, class: usize) {
         let needed = self.in_use + class;
-        let allowed = self.peak.max(needed) / 4 * 5;
+        let allowed = self.peak.max(needed);
         while needed + self.free_bytes > allowed
             && let Some(mut largest) = self.free.last_entry()
         {

@@ -336,3 +336,22 @@ fn greedy_text_is_that_of_pytorch() {
         }
     }
 }
+
+#[test]
+fn peft_computes_the_same_with_an_adapter_trained_here() {
+    let device = Device::cpu();
+    let case = "trained-here";
+    let ids: Vec<u32> = golden(case, "logits.safetensors", "ids")
+        .into_iter()
+        .map(|id| id as u32)
+        .collect();
+    for (tensor, tuning) in [("logits", Tuning::Frozen), ("logits_lora", lora(case))] {
+        let model = open(case, &device, DType::F32, tuning);
+        let segments = Segments::single(ids.len());
+        let logits = model.logits(&ids, &segments).unwrap().to_f32_vec();
+        let expected = golden(case, "logits.safetensors", tensor);
+        assert_eq!(logits.len(), expected.len());
+        let error = relative_norm(&logits, &expected);
+        assert!(error <= 1e-5, "{tensor}: {error}");
+    }
+}

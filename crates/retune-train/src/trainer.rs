@@ -121,6 +121,12 @@ impl Trainer {
     /// `observer`.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Ending> {
         let total = self.schedule.total_steps;
+        if self.progress.step == 0 && self.validates() {
+            // What training has to be better than.
+            let found = self.validate(observer)?;
+            let progress = self.progress.clone();
+            observer.event(self, Event::Validated(&found, &progress))?;
+        }
         while self.progress.step < total {
             let report = self.step(observer)?;
             observer.event(self, Event::Step(&report))?;

@@ -3,8 +3,10 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
+use super::growth;
 use crate::contained::contained;
 use crate::error::{Error, Result};
 
@@ -98,13 +100,41 @@ pub(super) fn stop_tokens(
     Ok(tokens)
 }
 
+/// The parts of a `tokenizer.json` that are looked at before the crate reads it:
+/// its vocabulary is by far the most, and passed over.
+#[derive(Deserialize)]
+struct Outline {
+    #[serde(default)]
+    normalizer: Json,
+    #[serde(default)]
+    pre_tokenizer: Json,
+    model: Option<OutlineOfModel>,
+}
+
+#[derive(Deserialize)]
+struct OutlineOfModel {
+    dropout: Option<f64>,
+}
+
 /// A tokenizer from its JSON, without the limits and the padding of whoever saved
-/// it, which are not part of the model.
-pub(super) fn parsed(path: &Path, json: &Json) -> Result<tokenizers::Tokenizer> {
-    let bytes = json.to_string();
+/// it, which are not part of the model, and without dropout: the same text has the
+/// same tokens.
+pub(super) fn parsed(path: &Path, mut bytes: Vec<u8>) -> Result<tokenizers::Tokenizer> {
+    let problem = |problem: String| wrong(path, format!("is no tokenizer: {problem}"));
+    let outline: Outline =
+        serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
+    if let Some(fault) = growth::fault([&outline.normalizer, &outline.pre_tokenizer]) {
+        return Err(problem(fault));
+    }
+    if outline.model.is_some_and(|model| model.dropout.is_some()) {
+        let mut json: Json =
+            serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
+        json["model"]["dropout"] = Json::Null;
+        bytes = json.to_string().into_bytes();
+    }
     let mut tokenizer = contained(|| tokenizers::Tokenizer::from_bytes(bytes))
         .unwrap_or_else(|panic| Err(panic.into()))
-        .map_err(|error| wrong(path, format!("is no tokenizer: {error}")))?;
+        .map_err(|error| problem(error.to_string()))?;
     tokenizer.with_padding(None);
     tokenizer
         .with_truncation(None)

@@ -10,12 +10,12 @@ use serde_json::Value as Json;
 /// bytes of one, and NFKD a few of some.
 const MAX_GROWTH: f64 = 1000.0;
 
-/// What is wrong with the normalizers and pre-tokenizers of a `tokenizer.json`, if
-/// anything is.
-pub(super) fn fault(tokenizer: &Json) -> Option<String> {
+/// What is wrong with the normalizer and the pre-tokenizer of a `tokenizer.json`,
+/// if anything is.
+pub(super) fn fault(parts: [&Json; 2]) -> Option<String> {
     let mut growth = 1.0;
-    for part in ["normalizer", "pre_tokenizer"] {
-        if let Some(problem) = look(&tokenizer[part], &mut growth, 0) {
+    for part in parts {
+        if let Some(problem) = look(part, &mut growth, 0) {
             return Some(problem);
         }
     }

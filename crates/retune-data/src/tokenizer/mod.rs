@@ -11,6 +11,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
+use tokenizers::{
+    Encoding, Model as _, Normalizer as _, OffsetType, PreTokenizedString, PreTokenizer as _,
+};
 
 use crate::contained::contained;
 use crate::error::{Error, Result};
@@ -28,10 +31,7 @@ pub use train::{NewTokenizer, TokenizerOptions, TokenizerProgress, train_tokeniz
 
 /// The tokenizer of a model folder, with its chat template.
 pub struct Tokenizer {
-    /// Knows special tokens when it sees them.
-    plain: tokenizers::Tokenizer,
-    /// Takes them for text.
-    literal: tokenizers::Tokenizer,
+    inner: tokenizers::Tokenizer,
     /// None if the model has none: it is no chat model.
     template: Option<ChatTemplate>,
     /// For conversations with tools, where the model has one of its own.
@@ -71,23 +71,7 @@ impl Tokenizer {
         let bytes = read(&path)?;
         let mut hash = Sha256::new();
         add_to_hash(&mut hash, &bytes);
-        let mut json: Json = serde_json::from_slice(&bytes)
-            .map_err(|error| wrong(&path, format!("is no tokenizer: {error}")))?;
-        drop(bytes);
-        if let Some(dropout) = json.pointer_mut("/model/dropout") {
-            // The same text has the same tokens.
-            *dropout = Json::Null;
-        }
-        if let Some(problem) = growth::fault(&json) {
-            return Err(wrong(&path, format!("is no tokenizer: {problem}")));
-        }
-        let plain = parsed(&path, &json)?;
-        // To the copy that takes all tokens for text, all of them are special.
-        for token in json["added_tokens"].as_array_mut().into_iter().flatten() {
-            token["special"] = Json::Bool(true);
-        }
-        let mut literal = parsed(&path, &json)?;
-        literal.set_encode_special_tokens(true);
+        let inner = parsed(&path, bytes)?;
         let path = folder.join("tokenizer_config.json");
         let config: Map<String, Json> = serde_json::from_slice(&read(&path)?)
             .map_err(|error| wrong(&path, format!("is no JSON object: {error}")))?;
@@ -118,12 +102,11 @@ impl Tokenizer {
         let template = compile(sources.plain)?;
         let tool_template = compile(sources.tools)?;
         Ok(Self {
-            special: added_texts(&plain, true),
-            added: added_texts(&plain, false),
-            stop_tokens: stop_tokens(folder, &plain, &variables)?,
+            special: added_texts(&inner, true),
+            added: added_texts(&inner, false),
+            stop_tokens: stop_tokens(folder, &inner, &variables)?,
             depends_on_date,
-            plain,
-            literal,
+            inner,
             template,
             tool_template,
             variables,
@@ -211,7 +194,7 @@ impl Tokenizer {
                 .char_indices()
                 .next_back()
                 .map_or(0, |(at, _)| at);
-            add_ids(&self.plain, &rest[..first], false, &mut ids)?;
+            self.add_ids(&rest[..first], &mut ids)?;
             // The guard stands behind the token's first character.
             let (head, tail) = (&rest[first..guard], &rest[guard + GUARD.len_utf8()..]);
             let behind_head = |token: &&String| {
@@ -220,15 +203,10 @@ impl Tokenizer {
                     .is_some_and(|inner| tail.starts_with(inner))
             };
             let token = self.added.iter().find(behind_head);
-            add_ids(
-                &self.literal,
-                token.map_or(head, |token| token),
-                false,
-                &mut ids,
-            )?;
+            self.add_literal_ids(token.map_or(head, |token| token), false, &mut ids)?;
             rest = &tail[token.map_or(0, |token| token.len() - head.len())..];
         }
-        add_ids(&self.plain, rest, false, &mut ids)?;
+        self.add_ids(rest, &mut ids)?;
         Ok(ids)
     }
 
@@ -236,7 +214,7 @@ impl Tokenizer {
     /// tokens that the model puts around a text.
     pub(crate) fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        add_ids(&self.literal, text, true, &mut ids)?;
+        self.add_literal_ids(text, true, &mut ids)?;
         if let Some(end) = self.eos_token_id()
             && ids.last() != Some(&end)
         {
@@ -254,12 +232,12 @@ impl Tokenizer {
     /// such as `bos_token` or `pad_token`.
     pub fn named_token_id(&self, name: &str) -> Option<u32> {
         let token = self.variables.get(name)?.as_str()?;
-        self.plain.token_to_id(token)
+        self.inner.token_to_id(token)
     }
 
     /// How many rows an embedding needs: one more than the largest id.
     pub fn vocab_size(&self) -> usize {
-        let ids = self.plain.get_vocab(true).into_values();
+        let ids = self.inner.get_vocab(true).into_values();
         ids.max().map_or(0, |id| id as usize + 1)
     }
 
@@ -279,7 +257,7 @@ impl Tokenizer {
     pub fn stop_ids(&self) -> Vec<u32> {
         let tokens = self.stop_tokens.iter();
         tokens
-            .filter_map(|token| self.plain.token_to_id(token))
+            .filter_map(|token| self.inner.token_to_id(token))
             .collect()
     }
 
@@ -296,7 +274,7 @@ impl Tokenizer {
         }
         let text = messages.last().map_or("", |message| &message.content);
         let mut ids = Vec::new();
-        add_ids(&self.literal, text, true, &mut ids)?;
+        self.add_literal_ids(text, true, &mut ids)?;
         Ok(ids)
     }
 
@@ -307,7 +285,7 @@ impl Tokenizer {
 
     /// The id of `token`, special or not, if it is one token.
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.plain.token_to_id(token)
+        self.inner.token_to_id(token)
     }
 
     /// Whether `token` was added to this vocabulary, special or not.
@@ -321,20 +299,31 @@ impl Tokenizer {
     /// `Encoding` if the tokenizer cannot encode it.
     pub fn count(&self, text: &str) -> Result<usize> {
         let mut ids = Vec::new();
-        add_ids(&self.plain, text, false, &mut ids)?;
+        self.add_ids(text, &mut ids)?;
         Ok(ids.len())
     }
 
     /// The text of one token, as the vocabulary decodes it; broken characters
     /// are shown as U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let text = contained(|| self.plain.decode(ids, false).ok());
+        let text = contained(|| self.inner.decode(ids, false).ok());
         text.ok().flatten().unwrap_or_default()
     }
 
     /// The texts of the special tokens, the longest first.
     pub fn special_tokens(&self) -> &[String] {
         &self.special
+    }
+
+    /// Special tokens in `text` are taken for what they are.
+    fn add_ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+        add_encoded(ids, || self.inner.encode_fast(text, false))
+    }
+
+    /// No token in `text` is taken for more than text; `whole` adds the tokens that
+    /// the model puts around one.
+    fn add_literal_ids(&self, text: &str, whole: bool, ids: &mut Vec<u32>) -> Result<()> {
+        add_encoded(ids, || encode_literally(&self.inner, text, whole))
     }
 
     /// The guards taken out of a rendered text: what a model is given.
@@ -345,18 +334,40 @@ impl Tokenizer {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tokenizer({} entries)", self.plain.get_vocab_size(true))
+        write!(f, "Tokenizer({} entries)", self.inner.get_vocab_size(true))
     }
 }
 
-/// `whole` adds the tokens that the model puts around a text.
-fn add_ids(
+/// What the crate's own `encode` does, but for looking for added tokens: it can
+/// be told to pass over those that are special, and over no others.
+fn encode_literally(
     tokenizer: &tokenizers::Tokenizer,
     text: &str,
     whole: bool,
+) -> tokenizers::Result<Encoding> {
+    let mut pieces = PreTokenizedString::from(text);
+    pieces.split(|_, mut piece| {
+        // As `encode` does, which never shows a normalizer an empty text.
+        match tokenizer.get_normalizer() {
+            Some(normalizer) if !text.is_empty() => normalizer.normalize(&mut piece)?,
+            _ => {}
+        }
+        Ok([piece])
+    })?;
+    if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+        pre_tokenizer.pre_tokenize(&mut pieces)?;
+    }
+    let model = tokenizer.get_model();
+    model.tokenize_in_pretokenized(&mut pieces, None)?;
+    let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+    tokenizer.post_process(encoding, None, whole)
+}
+
+fn add_encoded(
     ids: &mut Vec<u32>,
+    encode: impl FnOnce() -> tokenizers::Result<Encoding>,
 ) -> Result<()> {
-    let encoding = contained(|| tokenizer.encode_fast(text, whole))
+    let encoding = contained(encode)
         .unwrap_or_else(|panic| Err(panic.into()))
         .map_err(|error| Error::Encoding {
             problem: error.to_string(),

@@ -8,11 +8,15 @@
 //! Methods may rely on what the `ops` functions have checked: shapes, types,
 //! devices, index ranges and offsets all fit.
 
+use std::io::{self, Read};
+use std::sync::Mutex;
+
 use crate::error::Result;
 use crate::host::{HostBuffer, MemoryUse};
 use crate::ops::{
     AdamW, AttentionConfig, Dropout, Epilogue, GeluKind, Packing, RowKey, Sequence, Weight,
 };
+use crate::profile::Profile;
 use crate::{DType, Tensor};
 
 /// The memory of one tensor.
@@ -150,6 +154,12 @@ pub(crate) struct RowOutcome<'a> {
 /// the function of the same name in [`crate::ops`].
 pub(crate) trait Backend: Send + Sync {
     fn name(&self) -> String;
+
+    /// Where a backend that measures operations gathers their times.
+    fn profile(&self) -> Option<&Mutex<Profile>> {
+        None
+    }
+
     fn memory_use(&self) -> MemoryUse;
     fn reset_peak_memory(&self);
     fn release_cached_memory(&self);
@@ -165,6 +175,16 @@ pub(crate) trait Backend: Send + Sync {
     fn write(&self, storage: &mut Storage, bytes: &[u8]) {
         let target = storage.host_mut().bytes_mut(bytes.len());
         target.copy_from_slice(bytes);
+    }
+
+    /// Overwrites the first `bytes` bytes with the next of `reader`.
+    fn fill_from(
+        &self,
+        storage: &mut Storage,
+        bytes: usize,
+        reader: &mut dyn Read,
+    ) -> io::Result<()> {
+        reader.read_exact(storage.host_mut().bytes_mut(bytes))
     }
 
     /// Copies the first `bytes` bytes from one storage of this device to

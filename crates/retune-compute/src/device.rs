@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::backend::Backend;
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::host::MemoryUse;
+use crate::profile::{Profile, Profiled};
 use crate::reference::Reference;
 
 /// A set of instructions that the fast operations of a CPU are written for.
@@ -135,6 +136,24 @@ impl Device {
         Self {
             backend: Arc::new(Reference::default()),
         }
+    }
+
+    /// The same device, which measures how long its operations take. Tensors
+    /// made on it are not on the device as it was before.
+    pub fn profiled(&self) -> Self {
+        Self {
+            backend: Arc::new(Profiled::new(Arc::clone(&self.backend))),
+        }
+    }
+
+    /// What operations took since the last call; empty for a device that does
+    /// not measure.
+    pub fn take_profile(&self) -> Profile {
+        let Some(profile) = self.backend.profile() else {
+            return Profile::new();
+        };
+        let mut profile = profile.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *profile)
     }
 
     /// What the device is, in words.

@@ -1,6 +1,7 @@
 //! Tensors: a shape, an element type, and memory on a device.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use half::bf16;
 
@@ -130,6 +131,27 @@ impl Tensor {
         }
         self.write(E::as_bytes(values));
         Ok(())
+    }
+
+    /// Overwrites all elements with the next little-endian bytes of `reader`, as in
+    /// a weight file.
+    ///
+    /// # Errors
+    /// Those of `reader`, also that it ends before; then the elements are
+    /// arbitrary.
+    pub fn fill_from(&mut self, reader: &mut dyn Read) -> io::Result<()> {
+        let bytes = self.size_in_bytes();
+        if cfg!(target_endian = "big") {
+            let mut swapped = vec![0; bytes];
+            reader.read_exact(&mut swapped)?;
+            swapped
+                .chunks_exact_mut(self.dtype.size())
+                .for_each(<[u8]>::reverse);
+            self.write(&swapped);
+            return Ok(());
+        }
+        let backend = self.device.backend();
+        backend.fill_from(&mut self.storage, bytes, reader)
     }
 
     /// Sets every element to zero.

@@ -105,6 +105,15 @@ fn ignored(config: &ModelConfig, name: &str) -> bool {
         || name.ends_with("rotary_emb.inv_freq")
 }
 
+impl ModelConfig {
+    /// Numbers in the model's file.
+    pub fn num_parameters(&self) -> u64 {
+        let shapes = shapes(self);
+        let numbers = shapes.values().map(|shape| shape.iter().product::<usize>());
+        numbers.sum::<usize>() as u64
+    }
+}
+
 /// The tensors that a configuration asks for.
 pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();

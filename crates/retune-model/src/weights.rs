@@ -149,13 +149,21 @@ impl Weights {
             .entries
             .get(name)
             .ok_or_else(|| problem(format!("{name} is missing")))?;
-        let bytes = read_at(&entry.file, entry.offset, entry.bytes)?;
-        let tensor =
-            |dtype: DType, bytes: &[u8]| Tensor::from_bytes(device, &entry.shape, dtype, bytes);
+        let as_stored = |dtype: DType| -> Result<Tensor> {
+            let mut tensor = Tensor::empty(device, &entry.shape, dtype)?;
+            let mut file = open_at(&entry.file, entry.offset)?;
+            tensor
+                .fill_from(&mut file)
+                .map_err(|error| unreadable(&entry.file, &error))?;
+            Ok(tensor)
+        };
         let found = match entry.dtype {
-            Dtype::BF16 => tensor(DType::BF16, &bytes)?,
-            Dtype::F32 => tensor(DType::F32, &bytes)?,
-            Dtype::F16 => tensor(DType::F32, &widened(&bytes))?,
+            Dtype::BF16 => as_stored(DType::BF16)?,
+            Dtype::F32 => as_stored(DType::F32)?,
+            Dtype::F16 => {
+                let bytes = read_at(&entry.file, entry.offset, entry.bytes)?;
+                Tensor::from_bytes(device, &entry.shape, DType::F32, &widened(&bytes))?
+            }
             other => {
                 return Err(problem(format!(
                     "{name}: expected a tensor of bf16, f16 or f32, found {other:?}"
@@ -178,8 +186,9 @@ fn widened(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn read_entries(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<()> {
-    let unreadable = |error: std::io::Error| file_error(path, format!("cannot be read: {error}"));
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    let length = std::fs::metadata(path)
+        .map_err(|error| unreadable(path, &error))?
+        .len();
     let broken = |problem: String| file_error(path, format!("is no safetensors file: {problem}"));
     if length < 8 {
         return Err(broken("it is shorter than a header".into()));
@@ -219,12 +228,22 @@ fn read_entries(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<()
 }
 
 fn read_at(path: &Path, offset: u64, count: usize) -> Result<Vec<u8>> {
-    let unreadable = |error: std::io::Error| file_error(path, format!("cannot be read: {error}"));
-    let mut file = File::open(path).map_err(unreadable)?;
-    file.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
     let mut bytes = vec![0; count];
-    file.read_exact(&mut bytes).map_err(unreadable)?;
+    open_at(path, offset)?
+        .read_exact(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
     Ok(bytes)
+}
+
+fn open_at(path: &Path, offset: u64) -> Result<File> {
+    let mut file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    file.seek(SeekFrom::Start(offset))
+        .map_err(|error| unreadable(path, &error))?;
+    Ok(file)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    file_error(path, format!("cannot be read: {error}"))
 }
 
 fn file_error(path: &Path, problem: impl Into<String>) -> Error {

@@ -1,13 +1,15 @@
 //! `retune plan`: what a training will take, measured before it begins.
 
 use std::io::Write;
-use std::time::Instant;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use retune_train::{Prepared, Trainer};
+use retune_compute::{DType, Device, OpTime, ceiling};
+use retune_train::{Event, Observer, Prepared, Trainer};
 
 use super::data::input::CacheArgs;
-use super::train::{TrainArgs, budget, config, prepared, show};
+use super::train::{TrainArgs, budget, config, opened, prepared, show};
 use crate::chart::{Chart, terminal};
 use crate::output::thousands;
 
@@ -21,6 +23,11 @@ pub(crate) struct Args {
     cache: CacheArgs,
     #[command(flatten)]
     settings: TrainArgs,
+
+    /// Also take the first steps of the run, and show how long each kind of
+    /// operation takes of them
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "8")]
+    profile: Option<NonZeroU32>,
 }
 
 /// Points of the drawn schedule.
@@ -31,13 +38,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     };
     let prepared = prepared(config, &args.cache)?;
-    let device = prepared.device(None)?;
+    let device = match args.profile {
+        Some(_) => prepared.device(None)?.profiled(),
+        None => prepared.device(None)?,
+    };
     let plan = prepared.plan(&device, budget(&prepared.config))?;
     show::beginning(&prepared, &device, &plan)?;
     schedule(&prepared)?;
-    let mut trainer = prepared.start(&device, &plan)?;
-    show::parameters(&mut trainer)?;
-    measure(&mut trainer, plan.peak_bytes)
+    let mut trainer = opened(prepared, &device, &plan)?;
+    measure(&mut trainer, plan.peak_bytes)?;
+    match args.profile {
+        Some(steps) => profile(&mut trainer, &device, steps.get()),
+        None => Ok(()),
+    }
 }
 
 fn schedule(prepared: &Prepared) -> Result<()> {
@@ -91,6 +104,74 @@ fn measure(trainer: &mut Trainer, expected: u64) -> Result<()> {
         ),
     )?;
     out.flush()?;
+    Ok(())
+}
+
+struct Unobserved;
+
+impl Observer for Unobserved {
+    fn event(&mut self, _: &mut Trainer, _: Event<'_>) -> retune_train::Result<()> {
+        Ok(())
+    }
+}
+
+/// What each kind of operation takes of the run's first steps, and how near they
+/// come to what the machine can do at most.
+fn profile(trainer: &mut Trainer, device: &Device, steps: u32) -> Result<()> {
+    let steps = u64::from(steps).min(trainer.schedule.total_steps);
+    device.take_profile();
+    let start = Instant::now();
+    let mut tokens = 0;
+    for _ in 0..steps {
+        tokens += trainer.step(&mut Unobserved)?.tokens;
+    }
+    let wall = start.elapsed().as_secs_f64();
+    let mut ops: Vec<(&str, OpTime)> = device.take_profile().into_iter().collect();
+    ops.sort_by_key(|(_, op)| std::cmp::Reverse(op.time));
+    let ceilings = ceiling::measure(trainer.config.threads, Duration::from_millis(500))?;
+    let ceiling = match trainer.model.dtype() {
+        DType::BF16 => ceilings.bf16_gflops.unwrap_or(ceilings.f32_gflops),
+        DType::F32 => ceilings.f32_gflops,
+    };
+    let mut out = anstream::stdout().lock();
+    writeln!(
+        out,
+        "\n{:<20} {:>9} {:>9} {:>7} {:>9}",
+        "operation", "calls", "ms", "share", "GFLOP/s"
+    )?;
+    let per_step = |value: f64| value / steps as f64;
+    let mut row = |name: &str, calls: Option<u64>, seconds: f64, flops: f64| {
+        writeln!(
+            out,
+            "{name:<20} {:>9} {:>9.2} {:>6.1}% {:>9}",
+            calls.map_or(String::new(), |calls| format!(
+                "{:.0}",
+                per_step(calls as f64)
+            )),
+            1e3 * per_step(seconds),
+            100.0 * seconds / wall,
+            if flops > 0.0 {
+                format!("{:.0}", flops / seconds / 1e9)
+            } else {
+                String::new()
+            }
+        )
+    };
+    let (mut timed, mut flops) = (0.0, 0.0);
+    for (name, op) in ops {
+        let seconds = op.time.as_secs_f64();
+        timed += seconds;
+        flops += op.flops as f64;
+        row(name, Some(op.calls), seconds, op.flops as f64)?;
+    }
+    row("between operations", None, (wall - timed).max(0.0), 0.0)?;
+    row("a step", None, wall, flops)?;
+    writeln!(
+        out,
+        "{steps} steps, {:.0} tokens/s; {:.0} % of the {ceiling:.0} GFLOP/s that this machine can do at most",
+        tokens as f64 / wall,
+        100.0 * flops / wall / 1e9 / ceiling
+    )?;
     Ok(())
 }
 

@@ -5,9 +5,11 @@ pub(crate) mod show;
 mod watch;
 
 use std::fs;
+use std::time::Instant;
 
 use anyhow::Result;
-use retune_train::{Prepared, RunLog, TrainConfig};
+use retune_compute::Device;
+use retune_train::{Plan, Prepared, RunLog, TrainConfig, Trainer};
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 use super::data::input::CacheArgs;
@@ -55,8 +57,7 @@ fn run_training(config: TrainConfig, cache: &CacheArgs) -> Result<()> {
     show::beginning(&prepared, &device, &plan)?;
     fs::create_dir_all(&output)
         .map_err(|error| input_fault(format!("{} cannot be made: {error}", output.display())))?;
-    let mut trainer = prepared.start(&device, &plan)?;
-    show::parameters(&mut trainer)?;
+    let mut trainer = opened(prepared, &device, &plan)?;
     let mut log = RunLog::create(&mut trainer)?;
     let mut watch = Watch::new(&mut log, trainer.schedule.total_steps);
     let ending = trainer.run(&mut watch);
@@ -71,6 +72,14 @@ pub(crate) fn prepared(config: TrainConfig, cache: &CacheArgs) -> Result<Prepare
     let prepared = Prepared::open(config, &cache.folder()?, &mut |rows| bar.set_position(rows));
     bar.finish_and_clear();
     Ok(prepared?)
+}
+
+/// The model of a run, and on the terminal how much of it is trained.
+pub(crate) fn opened(prepared: Prepared, device: &Device, plan: &Plan) -> Result<Trainer> {
+    let start = Instant::now();
+    let mut trainer = prepared.start(device, plan)?;
+    show::parameters(&mut trainer, start.elapsed())?;
+    Ok(trainer)
 }
 
 /// Bytes that tensors may take: what the settings say, or nine tenths of what is

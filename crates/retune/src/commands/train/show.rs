@@ -1,10 +1,12 @@
 //! What is printed before and after a run.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anstyle::Style;
 use anyhow::Result;
 use retune_compute::{DType, Device};
+use retune_model::Tuning;
 use retune_train::config::{FinetuningType, SchedulerType};
 use retune_train::events::{MetricRecord, read_metrics};
 use retune_train::{Ending, Plan, Prepared, Trainer};
@@ -99,22 +101,28 @@ pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: &Plan) -> Re
     )
 }
 
-/// How much of the model is trained.
-pub(crate) fn parameters(trainer: &mut Trainer) -> Result<()> {
+/// How much of the model is trained; `opened` is how long it took to open.
+pub(crate) fn parameters(trainer: &mut Trainer, opened: Duration) -> Result<()> {
+    let all = trainer.model.config().num_parameters();
     let parameters = trainer.model.parameters();
     let trained: u64 = parameters
         .iter()
         .map(|parameter| parameter.value.len() as u64)
         .sum();
     let count = parameters.len() as u64;
+    let adapter = matches!(trainer.tuning, Tuning::Lora(_));
+    let of = if adapter { all + trained } else { all };
     let mut out = anstream::stdout().lock();
     line(
         &mut out,
         "trained",
         format!(
-            "{} numbers in {} tensors",
+            "{} numbers in {} tensors, {:.3} % of {}; opened in {:.1} s",
             thousands(trained),
-            thousands(count)
+            thousands(count),
+            100.0 * trained as f64 / of as f64,
+            thousands(of),
+            opened.as_secs_f64()
         ),
     )
 }

@@ -27,7 +27,7 @@ pub use decoder::{Activations, Batch, Decoder};
 pub use error::{Error, Result};
 pub use init::NewModel;
 pub use lora_config::{LoraConfig, TargetModules};
-pub use open::{OpenOptions, Tuning};
+pub use open::{OpenOptions, Tuning, head_packing};
 pub use parameter::Parameter;
 pub use pattern::name_matches;
 pub use registry::MODEL_TYPES;

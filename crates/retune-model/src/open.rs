@@ -48,6 +48,16 @@ pub struct OpenOptions {
     pub seed: u64,
 }
 
+/// How the embedding and the head are kept where layers are kept as `layers`: not
+/// packed twice. The vocabulary makes them large, few rows of a step are scored,
+/// and the second copy costs memory and time to open (docs/LOG.md has the figures).
+pub fn head_packing(layers: Packing) -> Packing {
+    match layers {
+        Packing::Both => Packing::Forward,
+        other => other,
+    }
+}
+
 /// What random numbers are for: LoRA's initial values, its dropout, the weights
 /// of a new model.
 const INIT: u64 = 1 << 32;
@@ -169,12 +179,12 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn decoder(mut self) -> Result<Decoder> {
-        let embed_tokens = self.matrix("model.embed_tokens.weight")?;
+        let embed_tokens = self.matrix("model.embed_tokens.weight", head_packing(self.options.packing))?;
         let layers = 0..self.config.num_hidden_layers;
         let blocks: Result<Vec<Block>> = layers.map(|layer| self.block(layer)).collect();
         let lm_head = match self.config.tie_word_embeddings {
             true => None,
-            false => Some(self.matrix("lm_head.weight")?),
+            false => Some(self.matrix("lm_head.weight", head_packing(self.options.packing))?),
         };
         Ok(Decoder {
             blocks: blocks?,
@@ -227,7 +237,7 @@ impl Builder<'_> {
         }
     }
 
-    fn matrix(&self, name: &str) -> Result<Matrix> {
+    fn matrix(&self, name: &str, packing: Packing) -> Result<Matrix> {
         let dtype = self.options.dtype;
         if self.trains(name) {
             let value = self.weights.tensor(self.device, name, DType::F32)?;
@@ -238,10 +248,7 @@ impl Builder<'_> {
             )?));
         }
         let value = self.weights.tensor(self.device, name, dtype)?;
-        Ok(Matrix::Frozen(FrozenWeight::new(
-            &value,
-            self.options.packing,
-        )?))
+        Ok(Matrix::Frozen(FrozenWeight::new(&value, packing)?))
     }
 
     fn vector(&self, name: &str) -> Result<Vector> {
@@ -261,7 +268,7 @@ impl Builder<'_> {
     }
 
     fn linear(&mut self, name: &str, bias: bool) -> Result<Linear> {
-        let weight = self.matrix(&format!("{name}.weight"))?;
+        let weight = self.matrix(&format!("{name}.weight"), self.options.packing)?;
         let bias = match bias {
             true => Some(self.vector(&format!("{name}.bias"))?),
             false => None,

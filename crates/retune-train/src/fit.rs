@@ -2,7 +2,7 @@
 
 use retune_compute::ops::{FrozenWeight, Packing};
 use retune_compute::{DType, Device};
-use retune_model::ModelConfig;
+use retune_model::{ModelConfig, head_packing};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{FinetuningType, Switch, TrainConfig};
@@ -133,20 +133,17 @@ impl Estimate<'_> {
         // Value, gradient, two moments, and a copy for products of bf16.
         let copy = if self.dtype == DType::BF16 { 2 } else { 0 };
         let trained = |numbers: usize| (numbers * (16 + copy)) as u64;
-        let frozen = |shape: [usize; 2]| {
-            FrozenWeight::packed_bytes(self.device, shape, self.dtype, packing) as u64
-        };
-        let weight = |shape: [usize; 2]| match full {
+        let weight = |shape: [usize; 2], packing: Packing| match full {
             true => trained(shape[0] * shape[1]),
-            false => frozen(shape),
+            false => FrozenWeight::packed_bytes(self.device, shape, self.dtype, packing) as u64,
         };
-        let block: u64 = linears.iter().map(|shape| weight(*shape)).sum();
+        let block: u64 = linears.iter().map(|shape| weight(*shape, packing)).sum();
         let lora = |[out, input]: &[usize; 2]| trained(self.config.r * (out + input));
         let terms: u64 = match full {
             true => 0,
             false => linears.iter().map(lora).sum(),
         };
-        tables * weight(vocabulary) + layers as u64 * (block + terms)
+        tables * weight(vocabulary, head_packing(packing)) + layers as u64 * (block + terms)
     }
 
     /// What a forward and backward pass over `tokens` keeps at its peak.

@@ -12,5 +12,6 @@ mod goldens;
 mod masks;
 mod memory;
 mod products;
+mod profile;
 mod reference;
 mod tolerance;

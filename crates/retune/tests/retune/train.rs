@@ -188,6 +188,10 @@ fn a_plan_measures_what_training_takes_and_writes_nothing() {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!folder.path("output").exists());
+    let profile = folder.stdout(&[&plan[..], &["--profile", "2"]].concat());
+    for part in ["linear_forward ", "adamw ", "a step ", "2 steps, "] {
+        assert!(profile.contains(part), "{part}: {profile}");
+    }
     let refused = folder.refusal(&[&plan[..], &["--memory", "1MB"]].concat());
     assert!(refused.contains("this run takes at least"), "{refused}");
 }

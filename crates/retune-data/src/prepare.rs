@@ -57,6 +57,9 @@ pub struct Prepared {
     pub preparation: Preparation,
     /// Whether it was there already.
     pub from_cache: bool,
+    /// SHA-256 of all that decides which tokens come out: the files' bytes, the
+    /// tokenizer, the chat template, and how rows are read.
+    pub fingerprint: String,
 }
 
 /// Tokenises `paths`, or takes what an earlier call with the same files and
@@ -82,6 +85,7 @@ pub fn prepare(
                 tokens,
                 preparation,
                 from_cache: true,
+                fingerprint: key,
             });
         }
     }
@@ -136,6 +140,7 @@ pub fn prepare(
         tokens,
         preparation,
         from_cache: false,
+        fingerprint: key,
     })
 }
 

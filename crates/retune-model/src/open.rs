@@ -179,7 +179,10 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn decoder(mut self) -> Result<Decoder> {
-        let embed_tokens = self.matrix("model.embed_tokens.weight", head_packing(self.options.packing))?;
+        let embed_tokens = self.matrix(
+            "model.embed_tokens.weight",
+            head_packing(self.options.packing),
+        )?;
         let layers = 0..self.config.num_hidden_layers;
         let blocks: Result<Vec<Block>> = layers.map(|layer| self.block(layer)).collect();
         let lm_head = match self.config.tie_word_embeddings {

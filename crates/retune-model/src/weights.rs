@@ -3,7 +3,7 @@
 //! Files are read tensor by tensor at their positions and not mapped, so that
 //! no more than one tensor is in memory twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -91,6 +91,12 @@ impl Weights {
     /// The file or folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The files that hold the tensors, each once.
+    pub fn files(&self) -> BTreeSet<&Path> {
+        let entries = self.entries.values();
+        entries.map(|entry| entry.file.as_path()).collect()
     }
 
     /// The tensors' names, in order.

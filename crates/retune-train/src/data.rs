@@ -86,6 +86,14 @@ impl TrainData {
         })
     }
 
+    /// Which tokens these are: of the data, of files to validate on, of general data.
+    pub(crate) fn fingerprints(&self) -> [Option<String>; 3] {
+        let held = self.validation.as_ref();
+        let held = held.and_then(|held| held.prepared.as_ref());
+        [Some(&self.prepared), held, self.replay.as_ref()]
+            .map(|prepared| prepared.map(|prepared| prepared.fingerprint.clone()))
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.encoder.tokenizer

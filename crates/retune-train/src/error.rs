@@ -21,7 +21,7 @@ pub enum Error {
     /// The loss or the gradient is infinite or no number; no parameter was
     /// changed by it.
     #[error(
-        "step {step}: the {what} is not finite; nothing was changed by this step\n  {}\nhint: look at these samples; a lower learning_rate or max_grad_norm helps where the loss rose before",
+        "step {step}: the {what} is not finite; nothing was changed by this step\n  {}\nhint: look at these samples; a lower learning_rate or max_grad_norm helps where the loss rose before; on_nonfinite=skip leaves such steps out",
         samples.join("\n  ")
     )]
     NonFinite {

@@ -39,7 +39,7 @@ const HEAD_ROWS: usize = 128;
 /// Chooses what is fastest within `budget` bytes: first the packing of weights is
 /// given up, then activations are kept no longer, then batches get smaller.
 /// `step_tokens` are those of the longest step, `longest` those of the longest
-/// sample.
+/// sample; `batch_tokens` says how large batches have to be, if that is settled.
 ///
 /// # Errors
 /// `Data` if nothing fits, with what the least demanding choice would take.
@@ -49,6 +49,7 @@ pub(crate) fn plan(
     config: &TrainConfig,
     dtype: DType,
     [step_tokens, longest]: [usize; 2],
+    batch_tokens: Option<usize>,
     budget: u64,
 ) -> Result<Plan> {
     let estimate = Estimate {
@@ -62,7 +63,8 @@ pub(crate) fn plan(
         Switch::On => &[true],
         Switch::Off => &[false],
     };
-    let mut tokens = BATCH_TOKENS.max(longest).min(step_tokens.max(1));
+    let most = BATCH_TOKENS.max(longest).min(step_tokens.max(1));
+    let mut tokens = batch_tokens.unwrap_or(most);
     let mut least = u64::MAX;
     loop {
         for &recompute in recomputes {
@@ -84,7 +86,7 @@ pub(crate) fn plan(
                 least = least.min(peak_bytes);
             }
         }
-        if tokens <= longest.max(1) {
+        if tokens <= longest.max(1) || batch_tokens.is_some() {
             break;
         }
         tokens = (tokens / 2).max(longest);

@@ -8,6 +8,7 @@
 
 mod answers;
 mod batch;
+mod checkpoint;
 pub mod config;
 mod course;
 mod data;
@@ -17,21 +18,22 @@ mod fit;
 mod log;
 mod open;
 mod optimizer;
-mod save;
 mod schedule;
+mod spike;
 mod trainer;
 mod validate;
 
 pub use batch::{Numbered, batches};
+pub use checkpoint::{Changes, Checkpoint, Found, Origin, RunLock, Which, checkpoints, may_change};
 pub use config::TrainConfig;
 pub use course::{Course, Replay, StepSamples};
 pub use data::TrainData;
 pub use error::{Error, Mistake, Place, Result};
 pub use fit::{Fit, Plan};
-pub use log::RunLog;
+pub use log::{LogPosition, RunLog};
 pub use open::Prepared;
 pub use optimizer::{Moments, Optimizer};
-pub use save::checkpoints;
 pub use schedule::Schedule;
+pub use spike::Spike;
 pub use trainer::{Ending, Event, Observer, Progress, StepReport, Trainer};
 pub use validate::{Answer, Validation};

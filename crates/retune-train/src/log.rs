@@ -2,12 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 use crate::events::{
     EvalRecord, EventWriter, FinishReason, FinishRecord, Histogram, MetricRecord, MetricsWriter,
-    SampleRecord, StartRecord, TrainRecord, verbatim,
+    NoticeRecord, SampleRecord, StartRecord, TrainRecord, verbatim,
 };
 use crate::trainer::{Ending, Event, StepReport, Trainer};
+
+/// The logs' names in the output folder.
+const METRICS: &str = "metrics.jsonl";
+const RUNS: &str = "runs";
 
 /// Writes a run's events into its output folder.
 pub struct RunLog {
@@ -19,8 +25,21 @@ pub struct RunLog {
     seconds: f64,
 }
 
+/// Where the logs of a run stand, for one that goes on from there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// Bytes of `metrics.jsonl`.
+    metrics: u64,
+    /// The file of TensorBoard's in `runs`.
+    events_file: String,
+    /// Bytes of it.
+    events: u64,
+    since: Since,
+    seconds: f64,
+}
+
 /// Sums over the steps since the last line.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Since {
     loss: f64,
     scored: u64,
@@ -36,17 +55,55 @@ impl RunLog {
     pub fn create(trainer: &mut Trainer) -> Result<Self> {
         let folder = trainer.config.output_dir.clone();
         let mut log = Self {
-            metrics: MetricsWriter::create(&folder.join("metrics.jsonl"))?,
-            events: EventWriter::create(&folder.join("runs"))?,
+            metrics: MetricsWriter::create(&folder.join(METRICS))?,
+            events: EventWriter::create(&folder.join(RUNS))?,
             since: Since::default(),
             seconds: 0.0,
         };
+        log.start(trainer)?;
+        Ok(log)
+    }
+
+    /// Goes on with the logs of a run from where they stood at a checkpoint; what
+    /// was written later is cut off.
+    ///
+    /// # Errors
+    /// `File` if they are not there, or are others.
+    pub fn resume(trainer: &mut Trainer, position: &LogPosition) -> Result<Self> {
+        let folder = trainer.config.output_dir.clone();
+        let events = folder.join(RUNS).join(&position.events_file);
+        let mut log = Self {
+            metrics: MetricsWriter::resume(&folder.join(METRICS), position.metrics)?,
+            events: EventWriter::resume(&events, position.events)?,
+            since: position.since.clone(),
+            seconds: position.seconds,
+        };
+        log.start(trainer)?;
+        Ok(log)
+    }
+
+    /// Brings the logs to the disk, and says where they stand.
+    ///
+    /// # Errors
+    /// `File` if they cannot be written.
+    pub fn position(&mut self) -> Result<LogPosition> {
+        let name = self.events.path().file_name();
+        Ok(LogPosition {
+            metrics: self.metrics.sync()?,
+            events_file: name.unwrap_or_default().to_string_lossy().into_owned(),
+            events: self.events.sync()?,
+            since: self.since.clone(),
+            seconds: self.seconds,
+        })
+    }
+
+    fn start(&mut self, trainer: &mut Trainer) -> Result<()> {
         let numbers = trainer.model.parameters();
         let trainable = numbers
             .iter()
             .map(|parameter| parameter.value.len() as u64)
             .sum();
-        log.metrics.write(&MetricRecord::Start(StartRecord {
+        self.metrics.write(&MetricRecord::Start(StartRecord {
             step: trainer.progress.step,
             max_steps: trainer.schedule.total_steps,
             num_train_epochs: trainer.schedule.total_steps as f64
@@ -56,8 +113,7 @@ impl RunLog {
             trainable_parameters: trainable,
             time: now(),
         }))?;
-        log.flush()?;
-        Ok(log)
+        self.flush()
     }
 
     /// Writes what belongs to `event`. Returned is the line of the steps that it
@@ -81,6 +137,8 @@ impl RunLog {
                 self.validated(trainer, validation)?;
                 None
             }
+            Event::Skipped(problem) => self.notice(trainer.progress.step, problem)?,
+            Event::Spike(spike) => self.notice(spike.step, &spike.to_string())?,
             _ => None,
         };
         if !matches!(event, Event::Validating(..)) {
@@ -122,6 +180,14 @@ impl RunLog {
         }
         self.metrics.write(&MetricRecord::Train(record.clone()))?;
         Ok(Some(record))
+    }
+
+    fn notice(&mut self, step: u64, text: &str) -> Result<Option<TrainRecord>> {
+        self.metrics.write(&MetricRecord::Notice(NoticeRecord {
+            step,
+            text: text.to_owned(),
+        }))?;
+        Ok(None)
     }
 
     fn validated(&mut self, trainer: &Trainer, found: &crate::Validation) -> Result<()> {

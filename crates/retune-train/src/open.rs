@@ -5,12 +5,14 @@ use std::path::Path;
 use retune_compute::{CpuOptions, DType, Device, Tier};
 use retune_model::{Decoder, LoraConfig, ModelConfig, OpenOptions, TargetModules, Tuning};
 
+use crate::checkpoint::{Changes, Checkpoint, Origin};
 use crate::config::{FinetuningType, Precision, TrainConfig};
 use crate::data::TrainData;
 use crate::error::{Error, Result};
 use crate::fit::{Plan, plan};
 use crate::optimizer::Optimizer;
 use crate::schedule::Schedule;
+use crate::spike::Losses;
 use crate::trainer::{Progress, Trainer};
 
 /// A run that knows its data and its steps, and has no model yet.
@@ -28,17 +30,28 @@ pub struct Prepared {
     pub tuning: Tuning,
     /// The type of products' factors.
     pub dtype: DType,
+    /// What the run goes on from.
+    checkpoint: Option<Checkpoint>,
 }
 
 impl Prepared {
     /// Reads and tokenises the data of `config`, and holds them against the model's
-    /// configuration. `cache` is where tokens are kept; `progress` is told how many
-    /// rows were read.
+    /// configuration. `resume` is what the run goes on from, and how far its settings
+    /// may differ; `cache` is where tokens are kept; `progress` is told how many rows
+    /// were read.
     ///
     /// # Errors
-    /// `Tokens` and `Data` for what is wrong with the data, `Model` for the model's
-    /// folder or the adapter's.
-    pub fn open(config: TrainConfig, cache: &Path, progress: &mut dyn FnMut(u64)) -> Result<Self> {
+    /// `Tokens` and `Data` for what is wrong with the data, or differs from what the
+    /// checkpoint was made with; `Model` for the model's folder or the adapter's.
+    pub fn open(
+        config: TrainConfig,
+        resume: Option<(Checkpoint, Changes)>,
+        cache: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self> {
+        if let Some((checkpoint, changes)) = &resume {
+            checkpoint.check_settings(&config, *changes)?;
+        }
         let model = ModelConfig::open(&config.model)?;
         let tuning = tuning(&config)?;
         let data = TrainData::open(&config, cache, progress)?;
@@ -65,6 +78,7 @@ impl Prepared {
             model,
             tuning,
             dtype,
+            checkpoint: resume.map(|(checkpoint, _)| checkpoint),
         })
     }
 
@@ -74,12 +88,14 @@ impl Prepared {
     /// `Data` if it does not.
     pub fn plan(&self, device: &Device, budget: u64) -> Result<Plan> {
         let lengths = self.data.step_lengths();
+        let checkpoint = self.checkpoint.as_ref();
         plan(
             device,
             &self.model,
             &self.config,
             self.dtype,
             lengths,
+            checkpoint.map(|checkpoint| checkpoint.fit().batch_tokens),
             budget,
         )
     }
@@ -97,20 +113,26 @@ impl Prepared {
         Ok(Device::cpu_with(&options)?)
     }
 
-    /// Opens the model.
+    /// Opens the model, and puts back what the checkpoint holds if the run goes on
+    /// from one.
     ///
     /// # Errors
-    /// `Model` if it cannot be opened, `Compute` if memory runs out.
+    /// `Model` if it cannot be opened, `Compute` if memory runs out, `Data` if the
+    /// checkpoint was made from another model or other data.
     pub fn start(self, device: &Device, plan: &Plan) -> Result<Trainer> {
-        let options = OpenOptions {
-            dtype: self.dtype,
-            packing: plan.packing,
-            tuning: self.tuning.clone(),
-            seed: self.config.seed,
-        };
-        let mut model = Decoder::open(&self.config.model, device, &options)?;
-        if let Some(adapter) = &self.config.adapter {
-            model.load_adapter(&adapter.join("adapter_model.safetensors"))?;
+        // Hashing a model takes as long as opening it, and another thread.
+        let (model, origin) = std::thread::scope(|scope| {
+            let origin = scope.spawn(|| self.origin());
+            let model = self.open_model(device, plan);
+            let origin = origin.join();
+            (
+                model,
+                origin.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        let (mut model, origin) = (model?, origin?);
+        if let Some(checkpoint) = &self.checkpoint {
+            checkpoint.check_origin(&origin)?;
         }
         let layers = self.model.num_hidden_layers;
         let parameters = model.parameters();
@@ -120,7 +142,7 @@ impl Prepared {
             });
         }
         let optimizer = Optimizer::new(&parameters, layers, &self.config)?;
-        Ok(Trainer {
+        let mut trainer = Trainer {
             config: self.config,
             tuning: self.tuning,
             model,
@@ -129,7 +151,40 @@ impl Prepared {
             schedule: self.schedule,
             fit: plan.fit,
             progress: Progress::default(),
-        })
+            origin,
+            saved: None,
+            losses: Losses::default(),
+        };
+        if let Some(checkpoint) = &self.checkpoint {
+            checkpoint.restore(&mut trainer)?;
+        }
+        Ok(trainer)
+    }
+
+    fn origin(&self) -> Result<Origin> {
+        let precision = match self.dtype {
+            DType::F32 => Precision::F32,
+            DType::BF16 => Precision::Bf16,
+        };
+        Origin::of(&self.config, &self.data, precision)
+    }
+
+    fn open_model(&self, device: &Device, plan: &Plan) -> Result<Decoder> {
+        let options = OpenOptions {
+            dtype: self.dtype,
+            packing: plan.packing,
+            tuning: self.tuning.clone(),
+            seed: self.config.seed,
+        };
+        let checkpoint = self.checkpoint.as_ref().map(Checkpoint::folder);
+        // Where all is trained, the checkpoint is the model.
+        let full = matches!(self.tuning, Tuning::Full { .. });
+        let folder = checkpoint.filter(|_| full).unwrap_or(&self.config.model);
+        let mut model = Decoder::open(folder, device, &options)?;
+        if let Some(adapter) = &self.config.adapter {
+            model.load_adapter(&adapter.join("adapter_model.safetensors"))?;
+        }
+        Ok(model)
     }
 }
 

@@ -54,7 +54,7 @@ impl Optimizer {
     }
 
     /// The moments, in the order of the parameters.
-    pub fn moments(&mut self) -> &mut [Moments] {
+    pub(crate) fn moments(&mut self) -> &mut [Moments] {
         &mut self.moments
     }
 

@@ -9,14 +9,16 @@ use retune_model::{Activations, Decoder, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Numbered, batches};
-use crate::config::TrainConfig;
+use crate::checkpoint::Origin;
+use crate::config::{OnNonfinite, TrainConfig};
 use crate::data::TrainData;
 use crate::error::{Error, Result};
 use crate::events::Histogram;
 use crate::fit::Fit;
-use crate::log::gradients;
+use crate::log::{LogPosition, gradients};
 use crate::optimizer::Optimizer;
 use crate::schedule::Schedule;
+use crate::spike::{Losses, Spike};
 use crate::validate::Validation;
 
 /// Where a run stands.
@@ -30,6 +32,10 @@ pub struct Progress {
     pub best: Option<(u64, f64)>,
     /// Validations since then.
     pub validations_since_best: u32,
+    /// The step behind which the model was validated last.
+    pub validated: Option<u64>,
+    /// Steps that were left out since the last one that was not.
+    pub skipped_in_a_row: u32,
 }
 
 /// What one optimizer step did.
@@ -63,6 +69,10 @@ pub enum Event<'a> {
     Validating(usize, usize),
     /// A validation is done.
     Validated(&'a Validation, &'a Progress),
+    /// A step's loss is far above those before it.
+    Spike(&'a Spike),
+    /// A step was left out, since its loss or gradient is not finite; why, in words.
+    Skipped(&'a str),
     /// A checkpoint was written.
     Saved(PathBuf),
 }
@@ -78,6 +88,14 @@ pub trait Observer {
     /// Whether the run should end behind the current step.
     fn should_stop(&self) -> bool {
         false
+    }
+
+    /// Where the logs of the run stand, to be kept in a checkpoint.
+    ///
+    /// # Errors
+    /// `File` if they cannot be brought to the disk; then there is no checkpoint.
+    fn log_position(&mut self) -> Result<Option<LogPosition>> {
+        Ok(None)
     }
 }
 
@@ -111,47 +129,71 @@ pub struct Trainer {
     pub fit: Fit,
     /// Where the run stands.
     pub progress: Progress,
+    /// What it was begun with.
+    pub origin: Origin,
+    /// The step of the last checkpoint.
+    pub(crate) saved: Option<u64>,
+    /// Losses of the last steps.
+    pub(crate) losses: Losses,
 }
+
+/// Steps that are left out in a row before a run ends all the same.
+const MOST_SKIPPED: u32 = 20;
 
 impl Trainer {
     /// Trains until the last step, or until the run has to end before.
     ///
     /// # Errors
-    /// `NonFinite` if the loss or the gradient is; those of data, model and
-    /// `observer`.
+    /// `NonFinite` if the loss or the gradient is, once what was learned before is
+    /// saved; those of data, model and `observer`.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Ending> {
         let total = self.schedule.total_steps;
-        if self.progress.step == 0 && self.validates() {
-            // What training has to be better than.
-            let found = self.validate(observer)?;
-            let progress = self.progress.clone();
-            observer.event(self, Event::Validated(&found, &progress))?;
-        }
-        while self.progress.step < total {
-            let report = self.step(observer)?;
-            observer.event(self, Event::Step(&report))?;
-            let last = report.step == total;
-            let stop = observer.should_stop();
-            let mut better = false;
-            if self.validates()
-                && !stop
-                && (last || report.step.is_multiple_of(self.config.eval_steps))
-            {
-                better = self.validation(observer)?;
+        loop {
+            let better = self.validation_is_due() && self.validation(observer)?;
+            let step = self.progress.step;
+            let (stop, early) = (observer.should_stop(), self.is_early());
+            let ends = step >= total || stop || early;
+            let due = ends || step.is_multiple_of(self.config.save_steps);
+            if better || (due && step > 0 && self.saved != Some(step)) {
+                self.checkpoint(better, observer)?;
             }
-            let early = self.is_early();
-            let ends = last || stop || early;
-            if ends || better || report.step.is_multiple_of(self.config.save_steps) {
-                let folder = self.save(better)?;
-                observer.event(self, Event::Saved(folder))?;
+            if ends {
+                return Ok(match (step >= total, early) {
+                    _ if self.validation_is_due() => Ending::Stopped,
+                    (true, _) => Ending::Completed,
+                    (_, true) => Ending::Early,
+                    _ => Ending::Stopped,
+                });
             }
-            match (stop, early) {
-                (true, _) => return Ok(Ending::Stopped),
-                (_, true) => return Ok(Ending::Early),
-                _ => {}
+            match self.step(observer) {
+                Ok(report) => observer.event(self, Event::Step(&report))?,
+                Err(error @ Error::NonFinite { .. }) => self.unusable(error, observer)?,
+                Err(error) => return Err(error),
             }
         }
-        Ok(Ending::Completed)
+    }
+
+    /// Leaves out a step whose gradient cannot be used, or ends the run.
+    fn unusable(&mut self, error: Error, observer: &mut dyn Observer) -> Result<()> {
+        let in_a_row = self.progress.skipped_in_a_row + 1;
+        let stops = self.config.on_nonfinite == OnNonfinite::Stop || in_a_row >= MOST_SKIPPED;
+        if stops {
+            let step = self.progress.step;
+            if step > 0 && self.saved != Some(step) {
+                self.checkpoint(false, observer)?;
+            }
+            return Err(error);
+        }
+        self.progress.step += 1;
+        self.progress.skipped_in_a_row = in_a_row;
+        observer.event(self, Event::Skipped(&error.to_string()))
+    }
+
+    fn checkpoint(&mut self, best: bool, observer: &mut dyn Observer) -> Result<()> {
+        let log = observer.log_position()?;
+        let folder = self.save(best, log)?;
+        self.saved = Some(self.progress.step);
+        observer.event(self, Event::Saved(folder))
     }
 
     /// One optimizer step: the gradient of the mean loss over all scored tokens of
@@ -188,6 +230,16 @@ impl Trainer {
             .sum();
         self.progress.step += 1;
         self.progress.tokens += tokens;
+        self.progress.skipped_in_a_row = 0;
+        if let Some(mean) = self.losses.add(loss) {
+            let spike = Spike {
+                step: step + 1,
+                loss,
+                mean,
+                samples: samples.iter().map(|sample| self.describe(sample)).collect(),
+            };
+            observer.event(self, Event::Spike(&spike))?;
+        }
         Ok(StepReport {
             step: step + 1,
             loss,
@@ -241,8 +293,28 @@ impl Trainer {
         self.data.validation_samples() > 0
     }
 
+    /// Whether the model has to be validated before the next step. Before the first
+    /// one, it is what training has to be better than.
+    fn validation_is_due(&self) -> bool {
+        let step = self.progress.step;
+        let last = step == self.schedule.total_steps;
+        self.validates()
+            && (last || step.is_multiple_of(self.config.eval_steps))
+            && self.progress.validated != Some(step)
+    }
+
+    /// Whether the model is better than it ever was; no if the run has to stop
+    /// before that is known.
     fn validation(&mut self, observer: &mut dyn Observer) -> Result<bool> {
-        let found = self.validate(observer)?;
+        let Some(found) = self.validate(observer)? else {
+            return Ok(false);
+        };
+        self.progress.validated = Some(self.progress.step);
+        if self.progress.step == 0 {
+            let progress = self.progress.clone();
+            observer.event(self, Event::Validated(&found, &progress))?;
+            return Ok(false);
+        }
         let threshold = self.config.early_stopping_threshold;
         let best = self.progress.best;
         let better = best.is_none_or(|(_, best)| found.loss < best - threshold);

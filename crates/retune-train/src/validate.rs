@@ -46,15 +46,18 @@ const SAMPLES: usize = 64;
 
 impl Trainer {
     /// Loss, perplexity and accuracy on the validation samples, without dropout,
-    /// and answers to the fixed prompts.
+    /// and answers to the fixed prompts; None if `observer` stops it.
     ///
     /// # Errors
     /// Those of data, model and `observer`.
-    pub fn validate(&mut self, observer: &mut dyn Observer) -> Result<Validation> {
+    pub fn validate(&mut self, observer: &mut dyn Observer) -> Result<Option<Validation>> {
         let start = Instant::now();
         let total = self.data.validation_samples();
         let (mut loss, mut correct, mut scored) = (0.0, 0.0, 0);
         for first in (0..total).step_by(SAMPLES) {
+            if observer.should_stop() {
+                return Ok(None);
+            }
             observer.event(self, Event::Validating(first, total))?;
             let numbers = first..(first + SAMPLES).min(total);
             let samples: Result<Vec<Numbered>> = numbers
@@ -73,13 +76,13 @@ impl Trainer {
         }
         let answers = self.answers()?;
         let count = scored.max(1) as f64;
-        Ok(Validation {
+        Ok(Some(Validation {
             loss: loss / count,
             token_accuracy: correct / count,
             samples: total as u64,
             scored: scored as u64,
             answers,
             time: start.elapsed(),
-        })
+        }))
     }
 }

@@ -8,6 +8,7 @@ mod html;
 mod outcome;
 mod output;
 mod progress;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -21,7 +22,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Fine-tune open language models: one program, on a laptop or one GPU.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 something in the input, 2 a fault of retune.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 something in the input, 2 a fault of retune; 130, 143 or 129 stopped by SIGINT, SIGTERM or SIGHUP."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

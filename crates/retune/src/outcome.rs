@@ -1,5 +1,6 @@
 //! How a command ends: what is printed, and the exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// The user's input: arguments, files, values.
@@ -25,6 +26,14 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
 #[error("the findings are above")]
 pub(crate) struct Found;
 
+/// A command that was stopped by a signal and ended in good order.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by a signal")]
+pub(crate) struct Stopped {
+    /// Its number.
+    pub signal: i32,
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct InputFault(String);
@@ -40,7 +49,13 @@ pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) if error.is::<Found>() => ExitCode::from(INPUT),
         Err(error) => {
-            eprintln!("error: {}", crate::output::plain(&format!("{error:#}")));
+            if let Some(stopped) = error.downcast_ref::<Stopped>() {
+                // As a shell has it.
+                return ExitCode::from(128 + stopped.signal as u8);
+            }
+            // Where nobody listens any more, the code still tells.
+            let text = crate::output::plain(&format!("{error:#}"));
+            let _ = writeln!(std::io::stderr(), "error: {text}");
             ExitCode::from(code(&error))
         }
     }

@@ -99,8 +99,16 @@ pub(crate) fn write_report(path: &Path, text: &str, overwrite: bool) -> Result<(
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    let written =
-        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).and_then(|file| {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // Temporary files are for their owner alone; reports are not.
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let written = builder
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
+        .and_then(|file| {
             std::fs::write(file.path(), text)?;
             file.persist(path).map_err(|error| error.error)
         });

@@ -34,6 +34,7 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// None if the model has none: it is no chat model.
     template: Option<ChatTemplate>,
+    template_source: Option<String>,
     /// For conversations with tools, where the model has one of its own.
     tool_template: Option<ChatTemplate>,
     /// What every template gets.
@@ -99,6 +100,7 @@ impl Tokenizer {
             add_to_hash(&mut hash, source.as_deref().unwrap_or_default().as_bytes());
             source.map(|source| ChatTemplate::new(&source)).transpose()
         };
+        let template_source = sources.plain.clone();
         let template = compile(sources.plain)?;
         let tool_template = compile(sources.tools)?;
         Ok(Self {
@@ -108,6 +110,7 @@ impl Tokenizer {
             depends_on_date,
             inner,
             template,
+            template_source,
             tool_template,
             variables,
             fingerprint: hash.finalize().into(),
@@ -117,6 +120,11 @@ impl Tokenizer {
     /// Whether the model has a chat template.
     pub fn has_template(&self) -> bool {
         self.template.is_some()
+    }
+
+    /// The chat template, as it was read.
+    pub fn template_source(&self) -> Option<&str> {
+        self.template_source.as_deref()
     }
 
     /// Which tokenizer, template and special tokens these are: the same for the

@@ -54,6 +54,16 @@ pub enum Precision {
     Bf16,
 }
 
+/// What is done about a step whose loss or gradient is infinite or no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnNonfinite {
+    /// Save what was learned before, and end.
+    Stop,
+    /// Go on with the next step.
+    Skip,
+}
+
 /// Where to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

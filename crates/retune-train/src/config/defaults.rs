@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use retune_data::source::SampleBy;
 use retune_data::{Learn, OverLong};
 
-use super::{DeviceType, FinetuningType, Precision, SchedulerType, Switch, TrainConfig};
+use super::{
+    DeviceType, FinetuningType, OnNonfinite, Precision, SchedulerType, Switch, TrainConfig,
+};
 
 impl Default for TrainConfig {
     /// The tutorial's settings, where it has one.
@@ -59,6 +61,7 @@ impl Default for TrainConfig {
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
+            on_nonfinite: OnNonfinite::Stop,
             seed: 42,
             disable_shuffling: false,
             device: DeviceType::Auto,

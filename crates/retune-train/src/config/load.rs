@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 
-use super::field::Field;
+use super::field::{Field, fields};
 use super::overruled::without_overruled;
 use super::source::{self, Entry, Node};
 use super::{TrainConfig, check, given, names, paths, rules};
@@ -68,6 +68,23 @@ impl TrainConfig {
             // Nobody knows what such a file would say together with the rest.
             return Err(in_order(mistakes));
         }
+        Self::finish(given, mistakes, purpose)
+    }
+
+    /// These settings, which stand in `file`, with those of the command line over
+    /// them.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::load`].
+    pub fn changed(&self, file: &Path, overrides: &[Override]) -> Result<Self> {
+        let mut given = Given::default();
+        let mut mistakes = Vec::new();
+        given.add_settings(file, self);
+        given.add_command_line(overrides, &mut mistakes);
+        Self::finish(given, mistakes, Purpose::Run)
+    }
+
+    fn finish(mut given: Given, mut mistakes: Vec<Mistake>, purpose: Purpose) -> Result<Self> {
         let config = without_overruled(&mut given).unwrap_or_else(|problem| {
             mistakes.push(Mistake {
                 place: Place::Nowhere,
@@ -89,6 +106,26 @@ impl TrainConfig {
 }
 
 impl Given {
+    /// All settings of `config` that are not the defaults.
+    fn add_settings(&mut self, file: &Path, config: &TrainConfig) {
+        let values = serde_json::to_value(config).unwrap_or_default();
+        for field in fields() {
+            let value = &values[&field.name];
+            if *value != field.default {
+                let setting = Setting {
+                    place: Place::File {
+                        path: file.to_path_buf(),
+                        line: None,
+                        column: None,
+                    },
+                    key: field.name.clone(),
+                    value: value.clone(),
+                };
+                self.settings.insert(&field.name, setting);
+            }
+        }
+    }
+
     fn add_file(&mut self, path: &Path, entries: &[Entry], mistakes: &mut Vec<Mistake>) {
         let mut seen: BTreeMap<&'static str, usize> = BTreeMap::new();
         for entry in entries {

@@ -31,7 +31,7 @@ use retune_data::{Learn, OverLong};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use choices::{DeviceType, FinetuningType, Precision, SchedulerType, Switch};
+pub use choices::{DeviceType, FinetuningType, OnNonfinite, Precision, SchedulerType, Switch};
 pub use field::{Field, Kind, fields};
 pub use load::{Override, Purpose};
 pub use memory::MemorySize;
@@ -181,6 +181,8 @@ pub struct TrainConfig {
     /// The norm that all gradients together are scaled down to; 0 for no limit
     #[schemars(range(min = 0.0))]
     pub max_grad_norm: f64,
+    /// What is done about a step whose loss or gradient is not finite: stop or skip
+    pub on_nonfinite: OnNonfinite,
     /// What decides everything random
     pub seed: u64,
     /// Go through the data in the order of its files, in every epoch

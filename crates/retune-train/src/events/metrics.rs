@@ -24,6 +24,8 @@ pub enum MetricRecord {
     Eval(EvalRecord),
     /// The model answered a prompt.
     Sample(SampleRecord),
+    /// Something that one should look at.
+    Notice(NoticeRecord),
     /// A run ends.
     Finish(FinishRecord),
 }
@@ -111,6 +113,15 @@ pub struct SampleRecord {
     pub prompt: String,
     /// What it said.
     pub answer: String,
+}
+
+/// Something that one should look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoticeRecord {
+    /// The step in which it happened.
+    pub step: u64,
+    /// What it was, in words.
+    pub text: String,
 }
 
 /// How a run ends.

@@ -17,7 +17,7 @@ mod tensorboard;
 pub use clock::{Clock, system_clock};
 pub use histogram::Histogram;
 pub use metrics::{
-    EvalRecord, FinishReason, FinishRecord, MetricRecord, MetricsWriter, SampleRecord, StartRecord,
-    TrainRecord, read_metrics,
+    EvalRecord, FinishReason, FinishRecord, MetricRecord, MetricsWriter, NoticeRecord,
+    SampleRecord, StartRecord, TrainRecord, read_metrics,
 };
 pub use tensorboard::{EventWriter, verbatim};

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let Some(config) = config(&args.settings)? else {
         return Ok(());
     };
-    let prepared = prepared(config, &args.cache)?;
+    let prepared = prepared(config, None, &args.cache)?;
     let device = match args.profile {
         Some(_) => prepared.device(None)?.profiled(),
         None => prepared.device(None)?,

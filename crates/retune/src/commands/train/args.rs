@@ -2,7 +2,7 @@
 //! of the same table as the checks and the schema.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
@@ -30,19 +30,41 @@ enum Syntax {
     Toml,
 }
 
+impl TrainArgs {
+    /// The same, with one more file of settings.
+    pub(crate) fn with_file(&self, file: &Path) -> Self {
+        let mut changed = self.clone();
+        changed.files.push(file.to_path_buf());
+        changed
+    }
+
+    /// The file of settings, if one was named.
+    ///
+    /// # Errors
+    /// If there are several.
+    pub(crate) fn file(&self) -> Result<Option<&Path>> {
+        if let [_, second, ..] = &self.files[..] {
+            return Err(input_fault(format!(
+                "{} is a second file of settings, and there can be one\nhint: data files are named with --data; settings look like learning_rate=1e-4",
+                second.display()
+            )));
+        }
+        Ok(self.files.first().map(PathBuf::as_path))
+    }
+
+    /// The settings of the command line.
+    pub(crate) fn overrides(&self) -> &[Override] {
+        &self.overrides
+    }
+}
+
 /// The settings that `args` ask for; none if they asked to print something,
 /// which is done then.
 pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
     let text = if args.schema {
         json_schema()
     } else {
-        if let [_, second, ..] = &args.files[..] {
-            return Err(input_fault(format!(
-                "{} is a second file of settings, and there can be one\nhint: data files are named with --data; settings look like learning_rate=1e-4",
-                second.display()
-            )));
-        }
-        let file = args.files.first().map(PathBuf::as_path);
+        let file = args.file()?;
         let purpose = match args.print {
             Some(_) => Purpose::Print,
             None => Purpose::Run,

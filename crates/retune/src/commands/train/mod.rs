@@ -1,20 +1,23 @@
 //! `retune train`: fine-tuning.
 
 mod args;
+mod resume;
 pub(crate) mod show;
 mod watch;
 
-use std::fs;
 use std::time::Instant;
 
 use anyhow::Result;
 use retune_compute::Device;
-use retune_train::{Plan, Prepared, RunLog, TrainConfig, Trainer};
+use retune_train::{
+    Changes, Checkpoint, Ending, Plan, Prepared, RunLock, RunLog, TrainConfig, Trainer,
+};
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 use super::data::input::CacheArgs;
-use crate::outcome::input_fault;
+use crate::outcome::Stopped;
 use crate::progress;
+use crate::signals::Signals;
 pub(crate) use args::{TrainArgs, config};
 use watch::Watch;
 
@@ -27,8 +30,19 @@ use watch::Watch;
 ///   retune train --model Qwen2.5-0.5B-Instruct --data dialogues.json
 ///
 ///   retune train lora.yaml learning_rate=5e-5 --output_dir second
+///
+/// A run that was stopped goes on where it was, and ends as it would have:
+///
+///   retune train --resume --output_dir second
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Go on with the run in output_dir, from its last checkpoint, its best one, or the
+    /// one in a folder
+    #[arg(long, value_name = "last|best|FOLDER", num_args = 0..=1, default_missing_value = "last")]
+    resume: Option<String>,
+    /// With --resume: let steps, rates and validation differ from what they were
+    #[arg(long, requires = "resume")]
+    allow_changed: bool,
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
@@ -36,40 +50,59 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    match config(&args.settings)? {
-        Some(config) => run_training(config, &args.cache),
-        None => Ok(()),
+    if let Some(which) = &args.resume {
+        return resume::run(which, args);
     }
+    let Some(config) = config(&args.settings)? else {
+        return Ok(());
+    };
+    let output = config.output_dir.clone();
+    resume::check_unused(&output)?;
+    let prepared = prepared(config, None, &args.cache)?;
+    let plan = planned(&prepared)?;
+    let _lock = RunLock::acquire(&output)?;
+    let mut trainer = opened(prepared, &plan.0, &plan.1)?;
+    let log = RunLog::create(&mut trainer)?;
+    train(trainer, log, &plan.0)
 }
 
-fn run_training(config: TrainConfig, cache: &CacheArgs) -> Result<()> {
-    let output = config.output_dir.clone();
-    if output.join("metrics.jsonl").exists() {
-        return Err(input_fault(format!(
-            "{} holds another run\nhint: give this one its own folder with output_dir, or delete that one",
-            output.display()
-        )));
-    }
-    let prepared = prepared(config, cache)?;
+/// The device of a run, and how it fits into memory; both are shown.
+fn planned(prepared: &Prepared) -> Result<(Device, Plan)> {
     let budget = budget(&prepared.config);
-    let device = prepared.device(None)?;
+    let device = prepared.device(prepared.config.memory_bytes().map(|_| budget))?;
     let plan = prepared.plan(&device, budget)?;
-    show::beginning(&prepared, &device, &plan)?;
-    fs::create_dir_all(&output)
-        .map_err(|error| input_fault(format!("{} cannot be made: {error}", output.display())))?;
-    let mut trainer = opened(prepared, &device, &plan)?;
-    let mut log = RunLog::create(&mut trainer)?;
-    let mut watch = Watch::new(&mut log, trainer.schedule.total_steps);
+    show::beginning(prepared, &device, &plan)?;
+    Ok((device, plan))
+}
+
+/// Trains until the end, or until a signal comes.
+fn train(mut trainer: Trainer, mut log: RunLog, device: &Device) -> Result<()> {
+    let signals = Signals::catch()?;
+    let mut watch = Watch::new(&mut log, &signals, trainer.schedule.total_steps);
     let ending = trainer.run(&mut watch);
     watch.finish();
     log.finish(&trainer, ending.as_ref().ok().copied())?;
-    show::end(&mut trainer, ending?, &device)
+    let ending = ending?;
+    let shown = show::end(&mut trainer, ending, device);
+    match (ending, signals.caught()) {
+        (Ending::Stopped, Some(signal)) => {
+            // A terminal that was closed is no reason for another exit code.
+            let _ = show::stopped(&trainer, signal);
+            Err(Stopped { signal }.into())
+        }
+        _ => shown,
+    }
 }
 
 /// The data of a run, read while rows are counted.
-pub(crate) fn prepared(config: TrainConfig, cache: &CacheArgs) -> Result<Prepared> {
+pub(crate) fn prepared(
+    config: TrainConfig,
+    resume: Option<(Checkpoint, Changes)>,
+    cache: &CacheArgs,
+) -> Result<Prepared> {
     let bar = progress::rows();
-    let prepared = Prepared::open(config, &cache.folder()?, &mut |rows| bar.set_position(rows));
+    let progress = &mut |rows| bar.set_position(rows);
+    let prepared = Prepared::open(config, resume, &cache.folder()?, progress);
     bar.finish_and_clear();
     Ok(prepared?)
 }

@@ -13,6 +13,7 @@ use retune_train::{Ending, Plan, Prepared, Trainer};
 
 use crate::chart::{Chart, svg, terminal};
 use crate::output::{plain, thousands, write_report};
+use crate::signals;
 
 const HEAD: Style = Style::new().bold();
 const WIDTH: usize = 78;
@@ -171,6 +172,29 @@ pub(crate) fn end(trainer: &mut Trainer, ending: Ending, device: &Device) -> Res
         format!(
             "{0}/metrics.jsonl, {0}/loss.svg; tensorboard --logdir {0}",
             output.display()
+        ),
+    )?;
+    if ending == Ending::Stopped {
+        return Ok(());
+    }
+    let more = format!(
+        "retune train --resume --output_dir {} --allow-changed --max_steps {}",
+        output.display(),
+        2 * progress.step
+    );
+    line(&mut out, "next", format!("{more} trains on"))
+}
+
+/// How to go on with a run that a signal stopped.
+pub(crate) fn stopped(trainer: &Trainer, signal: i32) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    let output = trainer.config.output_dir.display();
+    line(
+        &mut out,
+        "stopped",
+        format!(
+            "by {}; retune train --resume --output_dir {output} goes on",
+            signals::name(signal)
         ),
     )
 }

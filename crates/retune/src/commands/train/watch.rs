@@ -1,23 +1,25 @@
 //! A run as one sees it go on.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use retune_train::events::TrainRecord;
-use retune_train::{Event, Observer, Progress, Result, RunLog, Trainer, Validation};
+use retune_train::{Event, LogPosition, Observer, Progress, Result, RunLog, Trainer, Validation};
 
 use crate::output::plain;
+use crate::signals::Signals;
 
 /// Draws a bar, prints lines, and writes the logs.
 pub(crate) struct Watch<'a> {
     log: &'a mut RunLog,
+    signals: &'a Signals,
     bar: ProgressBar,
     /// Where nobody looks on, lines go to standard output.
     seen: bool,
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(log: &'a mut RunLog, steps: u64) -> Self {
+    pub(crate) fn new(log: &'a mut RunLog, signals: &'a Signals, steps: u64) -> Self {
         let bar = ProgressBar::new(steps);
         let template = "{bar:24} {pos}/{len} steps, {msg}{elapsed} gone, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -25,6 +27,7 @@ impl<'a> Watch<'a> {
         }
         Self {
             log,
+            signals,
             bar,
             seen: std::io::stderr().is_terminal(),
         }
@@ -37,7 +40,8 @@ impl<'a> Watch<'a> {
     fn line(&self, text: &str) {
         match self.seen {
             true => self.bar.println(text),
-            false => anstream::println!("{text}"),
+            // A run does not end because nobody reads on.
+            false => drop(writeln!(anstream::stdout(), "{text}")),
         }
     }
 
@@ -89,8 +93,18 @@ impl Observer for Watch<'_> {
                 self.bar.set_message(format!("validating {done}/{total}, "));
             }
             Event::Validated(found, progress) => self.validated(found, progress),
+            Event::Spike(spike) => self.line(&plain(&spike.to_string())),
+            Event::Skipped(problem) => self.line(&plain(&format!("left out: {problem}"))),
             _ => {}
         }
         Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        self.signals.caught().is_some()
+    }
+
+    fn log_position(&mut self) -> Result<Option<LogPosition>> {
+        self.log.position().map(Some)
     }
 }

@@ -1,0 +1,115 @@
+//! What a checkpoint remembers beside the parameters.
+
+use std::path::Path;
+
+use retune_model::Weights;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::manifest::{add_file, hex};
+use crate::config::{Precision, TrainConfig};
+use crate::data::TrainData;
+use crate::error::Result;
+use crate::fit::Fit;
+use crate::log::LogPosition;
+use crate::trainer::Progress;
+
+/// `trainer_state.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    pub progress: Progress,
+    /// Optimizer steps of the whole run.
+    pub total_steps: u64,
+    /// What was trained, and on what.
+    pub origin: Origin,
+    /// How steps were cut into batches, on which the last bits depend.
+    pub fit: Fit,
+    /// Where the logs stood.
+    pub log: Option<LogPosition>,
+    pub settings: TrainConfig,
+}
+
+/// What a run's numbers come from beside its settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// SHA-256 of the base model: `config.json` and its weights.
+    pub base_model_sha256: String,
+    /// Of the adapter that training began with.
+    pub adapter_sha256: Option<String>,
+    /// Hashes of the data's bytes, the tokenizer, the chat template and how they
+    /// are read.
+    pub data_sha256: String,
+    /// The same of the data that are validated on, if these are files of their own.
+    pub validation_sha256: Option<String>,
+    /// The same of general data that are mixed in.
+    pub replay_sha256: Option<String>,
+    /// The type of products' factors: f32 or bf16.
+    pub precision: Precision,
+}
+
+impl Origin {
+    /// Reads all of the model to hash it.
+    ///
+    /// # Errors
+    /// `Model` or `File` if it cannot be read.
+    pub(crate) fn of(config: &TrainConfig, data: &TrainData, precision: Precision) -> Result<Self> {
+        let [data_sha256, validation_sha256, replay_sha256] = data.fingerprints();
+        Ok(Self {
+            base_model_sha256: model_hash(&config.model)?,
+            adapter_sha256: config.adapter.as_deref().map(adapter_hash).transpose()?,
+            data_sha256: data_sha256.unwrap_or_default(),
+            validation_sha256,
+            replay_sha256,
+            precision,
+        })
+    }
+
+    /// Which of the two are not the same, in words.
+    pub(super) fn differences(&self, now: &Self) -> Vec<&'static str> {
+        let parts = [
+            (
+                self.base_model_sha256 == now.base_model_sha256,
+                "the base model has other contents",
+            ),
+            (
+                self.adapter_sha256 == now.adapter_sha256,
+                "the adapter that training began with has other contents",
+            ),
+            (
+                self.data_sha256 == now.data_sha256,
+                "the data, the tokenizer or the chat template has other contents",
+            ),
+            (
+                self.validation_sha256 == now.validation_sha256,
+                "validation_data has other contents",
+            ),
+            (
+                self.replay_sha256 == now.replay_sha256,
+                "replay_data has other contents",
+            ),
+            (
+                self.precision == now.precision,
+                "precision auto means another type on this machine; name it",
+            ),
+        ];
+        let other = parts.into_iter().filter(|(same, _)| !same);
+        other.map(|(_, problem)| problem).collect()
+    }
+}
+
+fn model_hash(folder: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    add_file(&mut hash, &folder.join("config.json"))?;
+    for file in Weights::open(folder)?.files() {
+        add_file(&mut hash, file)?;
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn adapter_hash(folder: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        add_file(&mut hash, &folder.join(name))?;
+    }
+    Ok(hex(&hash.finalize()))
+}

@@ -1,0 +1,271 @@
+//! Writing a checkpoint, whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use retune_compute::DType;
+use retune_model::{Tuning, Weights, write_tensors};
+use serde::Serialize;
+use serde_json::json;
+
+use super::find::Checkpoint;
+use super::manifest::Manifest;
+use super::state::State;
+use super::{OPTIMIZER, STATE, checkpoints, unwritable};
+use crate::error::Result;
+use crate::log::LogPosition;
+use crate::trainer::Trainer;
+
+/// What of a model's folder belongs to its tokenizer and configuration.
+const MODEL_FILES: [&str; 9] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+];
+/// Endings of folders that are being written, and that are being replaced.
+const PARTIAL: &str = ".tmp";
+const REPLACED: &str = ".old";
+
+impl Trainer {
+    /// Writes `checkpoint-N` into the output folder and names it in `last` and, if
+    /// it is the `best` so far, in `best`. Then the oldest are deleted, but for
+    /// those two. `log` is where the logs stand.
+    ///
+    /// # Errors
+    /// `File` if it cannot be written; then what was there before still is.
+    pub(crate) fn save(&mut self, best: bool, log: Option<LogPosition>) -> Result<PathBuf> {
+        let output = self.config.output_dir.clone();
+        let name = format!("checkpoint-{}", self.progress.step);
+        let partial = output.join(format!("{name}{PARTIAL}"));
+        let folder = output.join(&name);
+        remove(&partial)?;
+        let written = self.write_all(&partial, log);
+        if let Err(error) = written {
+            // A full disk is no reason to leave half a checkpoint on it.
+            let _ = remove(&partial);
+            return Err(error);
+        }
+        let replaced = output.join(format!("{name}{REPLACED}"));
+        if folder.exists() {
+            remove(&replaced)?;
+            rename(&folder, &replaced)?;
+        }
+        rename(&partial, &folder)?;
+        sync_folder(&output)?;
+        // The one before it is given up only for one that can be read back.
+        Manifest::verify(&folder)?;
+        remove(&replaced)?;
+        point(&output, "last", &name)?;
+        if best {
+            point(&output, "best", &name)?;
+        }
+        sync_folder(&output)?;
+        self.prune(&output)?;
+        Ok(folder)
+    }
+
+    fn write_all(&mut self, folder: &Path, log: Option<LogPosition>) -> Result<()> {
+        fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
+        self.write_model(folder)?;
+        self.write_moments(&folder.join(OPTIMIZER))?;
+        let template = self.data.encoder.tokenizer.template_source();
+        let about = json!({
+            "base_model": self.config.model,
+            "system": self.config.system,
+            "chat_template": template,
+            "origin": self.origin,
+            "progress": self.progress,
+            "settings": self.config,
+        });
+        write_json(&folder.join("retune.json"), &about)?;
+        let state = State {
+            progress: self.progress.clone(),
+            total_steps: self.schedule.total_steps,
+            origin: self.origin.clone(),
+            fit: self.fit,
+            log,
+            settings: self.config.clone(),
+        };
+        write_json(&folder.join(STATE), &state)?;
+        Manifest::of(folder)?.write(folder)?;
+        sync(folder)
+    }
+
+    fn write_model(&mut self, folder: &Path) -> Result<()> {
+        if let Tuning::Lora(lora) = &self.tuning {
+            let base = self.config.model.display().to_string();
+            return Ok(self.model.save_adapter(folder, &base, lora)?);
+        }
+        let source = Weights::open(&self.config.model)?;
+        self.model.save_model(folder, DType::F32, &source)?;
+        for name in MODEL_FILES {
+            let (from, to) = (self.config.model.join(name), folder.join(name));
+            if from.exists() {
+                // Only the bytes: the model's files may be read-only.
+                let copied = fs::read(&from).and_then(|bytes| fs::write(&to, bytes));
+                copied.map_err(|error| unwritable(&to, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_moments(&mut self, path: &Path) -> Result<()> {
+        let parameters = self.model.parameters();
+        let mut tensors = BTreeMap::new();
+        for (parameter, moments) in parameters.iter().zip(self.optimizer.moments()) {
+            let [mean, square] = moment_names(&parameter.name);
+            tensors.insert(mean, &moments.exp_avg);
+            tensors.insert(square, &moments.exp_avg_sq);
+        }
+        let shapes = tensors
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.shape().to_vec()))
+            .collect();
+        let bytes_of = |name: &str| Ok(tensors[name].to_bytes());
+        Ok(write_tensors(path, DType::F32, &shapes, bytes_of)?)
+    }
+
+    /// Deletes the oldest checkpoints beyond `save_total_limit`.
+    fn prune(&self, output: &Path) -> Result<()> {
+        let limit = self.config.save_total_limit;
+        let mut found = checkpoints(output)?;
+        if limit == 0 {
+            return Ok(());
+        }
+        let named: Vec<String> = ["last", "best"]
+            .iter()
+            .filter_map(|pointer| fs::read_to_string(output.join(pointer)).ok())
+            .map(|name| name.trim().to_owned())
+            .collect();
+        while found.len() > limit {
+            let kept = |(_, folder): &(u64, PathBuf)| {
+                named
+                    .iter()
+                    .any(|name| folder.file_name().is_some_and(|file| file == name.as_str()))
+            };
+            let Some(oldest) = found.iter().position(|checkpoint| !kept(checkpoint)) else {
+                break;
+            };
+            let (_, folder) = found.remove(oldest);
+            remove(&folder)?;
+        }
+        Ok(())
+    }
+}
+
+impl Checkpoint {
+    /// Names it in `last`, and what was the best then in `best`: a run may have been
+    /// killed before it did, or go back in what it did.
+    pub(super) fn point(&self) -> Result<()> {
+        let Some(output) = self.folder.parent() else {
+            return Ok(());
+        };
+        let named = |pointer: &str, step: u64| {
+            let name = format!("checkpoint-{step}");
+            match output.join(&name).is_dir() {
+                true => point(output, pointer, &name),
+                false => Ok(()),
+            }
+        };
+        named("last", self.state.progress.step)?;
+        match self.state.progress.best {
+            Some((step, _)) => named("best", step),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The names of a parameter's moments.
+pub(super) fn moment_names(parameter: &str) -> [String; 2] {
+    ["exp_avg", "exp_avg_sq"].map(|moment| format!("{parameter}.{moment}"))
+}
+
+/// Clears away what a run that was killed left in `output`: a checkpoint that was
+/// not finished, and one that was being replaced, which gets its name back if
+/// there is no other.
+pub(super) fn clear(output: &Path) -> Result<()> {
+    let unreadable = |error: std::io::Error| super::unreadable(output, &error);
+    for entry in fs::read_dir(output).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        if !name.starts_with("checkpoint-") {
+            continue;
+        }
+        if name.ends_with(PARTIAL) {
+            remove(&path)?;
+        } else if let Some(name) = name.strip_suffix(REPLACED) {
+            let folder = output.join(name);
+            match Manifest::verify(&folder) {
+                Ok(()) => remove(&path)?,
+                Err(_) => {
+                    remove(&folder)?;
+                    rename(&path, &folder)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from);
+    let written = text.and_then(|text| fs::write(path, text));
+    written.map_err(|error| unwritable(path, &error))
+}
+
+/// Writes the name of a checkpoint into the file `pointer`, whole or not at all.
+fn point(output: &Path, pointer: &str, name: &str) -> Result<()> {
+    let path = output.join(pointer);
+    let partial = output.join(format!("{pointer}{PARTIAL}"));
+    let written = fs::write(&partial, name)
+        .and_then(|()| File::open(&partial)?.sync_all())
+        .and_then(|()| fs::rename(&partial, &path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        unwritable(&path, &error)
+    })
+}
+
+/// Makes sure that a folder and its files are on the disk.
+fn sync(folder: &Path) -> Result<()> {
+    let synced = || -> std::io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            File::open(entry?.path())?.sync_all()?;
+        }
+        Ok(())
+    };
+    synced().map_err(|error| unwritable(folder, &error))?;
+    sync_folder(folder)
+}
+
+/// Makes sure that the names in a folder are on the disk.
+fn sync_folder(folder: &Path) -> Result<()> {
+    // Windows has no handle of a folder to ask.
+    if cfg!(unix) {
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| unwritable(folder, &error))?;
+    }
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|error| unwritable(to, &error))
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(unwritable(folder, &error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,101 @@
+//! Two runs in one folder, numbers that are none, and too little memory.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::run::{Kind, Runs, ended, send};
+
+#[test]
+fn a_second_run_in_the_same_folder_is_refused() {
+    let runs = Runs::new();
+    let endless = ["--max_steps", "100000"];
+    let begin: Vec<&str> = runs.begin(Kind::Lora, "run");
+    let begin: Vec<&str> = begin
+        .into_iter()
+        .filter(|text| !["--max_steps", "80"].contains(text))
+        .collect();
+    let child = runs.start(&[&begin[..], &endless].concat());
+    while !runs.folder.path("run/last").exists() {}
+    for arguments in [&begin[..], &["train", "--resume", "--output_dir", "run"]] {
+        let refused = runs.folder.refusal(arguments);
+        assert!(refused.contains("is in use by another run"), "{refused}");
+        assert!(refused.contains(&child.id().to_string()), "{refused}");
+    }
+    send(&child, "TERM");
+    assert_eq!(ended(child).code(), Some(143));
+    // It is free again, and says how to go on.
+    let refused = runs.folder.refusal(&begin);
+    assert!(
+        refused.contains("hint: retune train --resume --output_dir run goes on with it"),
+        "{refused}"
+    );
+}
+
+/// A model in which the letter Z leads to NaN, and one row with it.
+fn poisoned() -> Runs {
+    let runs = Runs::with_model(&["--tie-word-embeddings", "false"]);
+    let rows = runs
+        .folder
+        .read("data.jsonl")
+        .replace("How many are 77?", "How many are ZZ?");
+    runs.folder.write("data.jsonl", &rows);
+    let path = runs.folder.path("model/model.safetensors");
+    let mut bytes = fs::read(&path).expect("weights");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let index: Value = serde_json::from_slice(&bytes[8..8 + header]).expect("a header");
+    let start = index["model.embed_tokens.weight"]["data_offsets"][0]
+        .as_u64()
+        .expect("an offset");
+    let row = 8 + header + start as usize + usize::from(b'Z') * 64 * 4;
+    bytes[row..row + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&path, bytes).expect("weights");
+    runs
+}
+
+#[test]
+fn a_step_that_is_not_finite_changes_nothing_and_is_named() {
+    let runs = poisoned();
+    let refused = runs.folder.refusal(&runs.begin(Kind::Lora, "stopped"));
+    assert!(
+        refused.contains("the loss is not finite; nothing was changed by this step"),
+        "{refused}"
+    );
+    assert!(refused.contains("How many are ZZ?"), "{refused}");
+    let step: u64 = refused
+        .split("step ")
+        .nth(1)
+        .and_then(|text| text.split(':').next())
+        .expect("a step")
+        .parse()
+        .expect("a step");
+    // What was learned before is saved.
+    assert_eq!(
+        runs.folder.read("stopped/last"),
+        format!("checkpoint-{}", step - 1)
+    );
+    let resume = ["train", "--resume", "--output_dir", "stopped"];
+    let again = runs.folder.refusal(&resume);
+    assert!(
+        again.contains(&format!("step {step}: the loss is not finite")),
+        "{again}"
+    );
+    let said = runs
+        .folder
+        .stdout(&[&resume[..], &["--on_nonfinite", "skip"]].concat());
+    assert!(
+        said.contains("left out: step ") && said.contains("all steps are done: 80 steps"),
+        "{said}"
+    );
+    let metrics = runs.folder.read("stopped/metrics.jsonl");
+    assert!(metrics.contains("\"type\":\"notice\""), "{metrics}");
+}
+
+#[test]
+fn memory_that_runs_out_is_a_clear_end() {
+    let runs = Runs::new();
+    let refused = runs
+        .folder
+        .refusal(&[&runs.begin(Kind::Lora, "small")[..], &["--memory", "30MB"]].concat());
+    assert!(refused.contains("memory sets the limit"), "{refused}");
+}

@@ -134,6 +134,9 @@ impl Prepared {
         if let Some(checkpoint) = &self.checkpoint {
             checkpoint.check_origin(&origin)?;
         }
+        if let Some(adapter) = &self.config.adapter {
+            origin.check_base_of(adapter)?;
+        }
         let layers = self.model.num_hidden_layers;
         let parameters = model.parameters();
         if parameters.is_empty() {

@@ -30,6 +30,7 @@ pub use resume::{Changes, may_change};
 pub use state::Origin;
 
 const OPTIMIZER: &str = "optimizer.safetensors";
+const ABOUT: &str = "retune.json";
 const STATE: &str = "trainer_state.json";
 
 /// The checkpoints of an output folder, by their steps.

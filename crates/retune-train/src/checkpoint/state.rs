@@ -4,12 +4,14 @@ use std::path::Path;
 
 use retune_model::Weights;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
+use super::ABOUT;
 use super::manifest::{add_file, hex};
 use crate::config::{Precision, TrainConfig};
 use crate::data::TrainData;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fit::Fit;
 use crate::log::LogPosition;
 use crate::trainer::Progress;
@@ -62,6 +64,28 @@ impl Origin {
             replay_sha256,
             precision,
         })
+    }
+
+    /// Whether an adapter belongs to this base model, as far as its `retune.json` says.
+    ///
+    /// # Errors
+    /// `Data` if it was trained on another.
+    pub(crate) fn check_base_of(&self, adapter: &Path) -> Result<()> {
+        let Ok(text) = std::fs::read_to_string(adapter.join(ABOUT)) else {
+            // PEFT's adapters have none.
+            return Ok(());
+        };
+        let about: Json = serde_json::from_str(&text).unwrap_or_default();
+        match about["origin"]["base_model_sha256"].as_str() {
+            Some(base) if base != self.base_model_sha256 => Err(Error::Data {
+                problem: format!(
+                    "{} was trained on another base model, {}, whose SHA-256 is {base}\nhint: name that one as model; if this one is the same with another layout of its files, delete {ABOUT} from the adapter's folder",
+                    adapter.display(),
+                    about["base_model"].as_str().unwrap_or_default()
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Which of the two are not the same, in words.

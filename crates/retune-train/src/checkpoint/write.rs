@@ -12,7 +12,7 @@ use serde_json::json;
 use super::find::Checkpoint;
 use super::manifest::Manifest;
 use super::state::State;
-use super::{OPTIMIZER, STATE, checkpoints, unwritable};
+use super::{ABOUT, OPTIMIZER, STATE, checkpoints, unwritable};
 use crate::error::Result;
 use crate::log::LogPosition;
 use crate::trainer::Trainer;
@@ -84,7 +84,7 @@ impl Trainer {
             "progress": self.progress,
             "settings": self.config,
         });
-        write_json(&folder.join("retune.json"), &about)?;
+        write_json(&folder.join(ABOUT), &about)?;
         let state = State {
             progress: self.progress.clone(),
             total_steps: self.schedule.total_steps,

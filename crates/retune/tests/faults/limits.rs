@@ -92,6 +92,44 @@ fn a_step_that_is_not_finite_changes_nothing_and_is_named() {
 }
 
 #[test]
+fn a_loss_far_above_those_before_it_is_reported_with_its_samples() {
+    let runs = Runs::new();
+    let usual = runs.folder.read("data.jsonl");
+    let strange = crate::program::row(
+        "How many?",
+        "\u{7}~#^`|\u{6}{}@~^#`\u{7}|~".repeat(6).as_str(),
+    );
+    runs.folder.write("data.jsonl", &usual);
+    runs.folder
+        .write("strange.jsonl", &format!("{}{strange}\n", usual.repeat(3)));
+    let said = runs.folder.stdout(&[
+        "train",
+        "--model",
+        "model",
+        "--data",
+        "strange.jsonl",
+        "--finetuning_type",
+        "full",
+        "--learning_rate",
+        "5e-3",
+        "--num_train_epochs",
+        "1",
+        "--validation_split",
+        "0",
+        "--disable_shuffling",
+        "--output_dir",
+        "spike",
+    ]);
+    assert!(said.contains("where the 32 steps before had"), "{said}");
+    assert!(said.contains("How many?"), "{said}");
+    let metrics = runs.folder.read("spike/metrics.jsonl");
+    assert!(
+        metrics.contains("\"type\":\"notice\",\"step\":106"),
+        "{metrics}"
+    );
+}
+
+#[test]
 fn memory_that_runs_out_is_a_clear_end() {
     let runs = Runs::new();
     let refused = runs

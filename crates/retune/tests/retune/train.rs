@@ -19,11 +19,15 @@ fn rows() -> String {
 fn folder() -> Folder {
     let folder = Folder::new();
     folder.write("data.jsonl", &rows());
-    folder.stdout(&[
-        "init",
-        "model",
-        "--tokenizer",
-        &model(),
+    init(&folder, "model", "0");
+    folder
+}
+
+/// A new model in the folder `name`.
+fn init(folder: &Folder, name: &str, seed: &str) {
+    let tokenizer = model();
+    let what = ["init", name, "--seed", seed, "--tokenizer", &tokenizer];
+    let shape = [
         "--model-type",
         "qwen2",
         "--hidden-size",
@@ -34,8 +38,16 @@ fn folder() -> Folder {
         "4",
         "--num-key-value-heads",
         "2",
-    ]);
-    folder
+    ];
+    folder.stdout(&[&what[..], &shape].concat());
+}
+
+/// `BASE` with another model.
+fn of_model(name: &'static str) -> Vec<&'static str> {
+    let words = BASE.into_iter();
+    words
+        .map(|word| if word == "model" { name } else { word })
+        .collect()
 }
 
 const BASE: [&str; 11] = [
@@ -162,17 +174,76 @@ fn all_weights_learn_and_what_is_frozen_stays() {
         "{refused}"
     );
     // What was written is a model that can be trained on.
-    let next = [&BASE[..], &["--output_dir", "next", "--max_steps=6"]].concat();
-    let next: Vec<&str> = next
-        .into_iter()
-        .map(|argument| match argument {
-            "model" => "full/checkpoint-60",
-            other => other,
-        })
-        .collect();
-    folder.stdout(&next);
+    let steps = ["--output_dir", "next", "--max_steps=6"];
+    folder.stdout(&[&of_model("full/checkpoint-60")[..], &steps].concat());
     let first = records(&folder, "next", "train")[0]["loss"].as_f64();
     assert!(first.expect("a loss") < 0.6 * loss(0), "{first:?}");
+}
+
+#[test]
+fn a_run_ends_early_where_the_validation_loss_no_longer_falls() {
+    let folder = folder();
+    let patience = [
+        "--max_steps=60",
+        "--early_stopping_patience=2",
+        "--early_stopping_threshold=100",
+    ];
+    let said = train(&folder, "early", &patience);
+    assert!(
+        said.contains("the validation loss no longer fell: 9 steps"),
+        "{said}"
+    );
+    assert_eq!(folder.read("early/best"), "checkpoint-3");
+    assert_eq!(folder.read("early/last"), "checkpoint-9");
+    let again = folder.stdout(&["train", "--resume", "--output_dir", "early"]);
+    assert!(
+        again.contains("the validation loss no longer fell: 9 steps"),
+        "{again}"
+    );
+}
+
+#[test]
+fn general_data_are_mixed_into_every_step() {
+    let folder = folder();
+    folder.write("general.jsonl", &lines(&[row(&"a".repeat(300), "b")]));
+    let tokens = |output: &str, more: &[&str]| {
+        train(&folder, output, more);
+        let steps = records(&folder, output, "train");
+        steps
+            .iter()
+            .map(|step| step["tokens"].as_u64().expect("tokens"))
+            .collect::<Vec<u64>>()
+    };
+    let alone = tokens("alone", &[]);
+    let mixed = tokens(
+        "mixed",
+        &["--replay_data", "general.jsonl", "--replay_ratio", "0.5"],
+    );
+    // As many general samples as others, four a step, each above 300 tokens.
+    for (step, (alone, mixed)) in alone.iter().zip(mixed).enumerate() {
+        let general = mixed - alone;
+        assert!(general > 4 * 300 * (step as u64 + 1), "{step}: {general}");
+    }
+}
+
+#[test]
+fn a_tensor_may_have_a_rate_of_its_own() {
+    let folder = folder();
+    train(&folder, "own", &["--learning_rates", "lora_B=1e-30"]);
+    let bytes = adapter(&folder, "own");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("tensors");
+    for (name, tensor) in tensors.tensors() {
+        let values = tensor.data().chunks_exact(4);
+        let largest = values
+            .map(|value| f32::from_le_bytes(value.try_into().expect("4 bytes")).abs())
+            .fold(0.0, f32::max);
+        // B begins at zero.
+        assert_eq!(
+            largest < 1e-20,
+            name.contains("lora_B"),
+            "{name}: {largest}"
+        );
+    }
 }
 
 #[test]
@@ -199,10 +270,6 @@ fn a_plan_measures_what_training_takes_and_writes_nothing() {
 #[test]
 fn what_cannot_be_trained_is_said_before_anything_is_written() {
     let folder = folder();
-    let ids = folder
-        .read("model/config.json")
-        .replace("\"vocab_size\": ", "\"vocab_size\": 1");
-    assert!(ids.contains("\"vocab_size\": 1"));
     for (more, part) in [
         (vec!["--model", "nowhere"], "nowhere"),
         (
@@ -223,6 +290,39 @@ fn what_cannot_be_trained_is_said_before_anything_is_written() {
         let refused = folder.refusal(&[arguments, more].concat());
         assert!(refused.contains(part), "{part}: {refused}");
     }
+    // An adapter of a model with other sizes.
+    train(&folder, "narrow", &["--target_modules", "q_proj"]);
+    let config = folder.read("narrow/checkpoint-6/adapter_config.json");
+    folder.write(
+        "narrow/checkpoint-6/adapter_config.json",
+        &config.replace("q_proj", "down_proj"),
+    );
+    let refused = folder.refusal(&[&BASE[..], &["--adapter", "narrow/checkpoint-6"]].concat());
+    for part in [
+        "down_proj.lora_A.weight [8, 192] is missing",
+        "q_proj.lora_A.weight has no place",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    // One of a model with the same sizes and other weights.
+    init(&folder, "twin", "7");
+    let steps = ["--output_dir", "other", "--max_steps=6"];
+    folder.stdout(&[&of_model("twin")[..], &steps].concat());
+    let refused = folder.refusal(&[&BASE[..], &["--adapter", "other/checkpoint-6"]].concat());
+    assert!(
+        refused.contains("other/checkpoint-6 was trained on another base model"),
+        "{refused}"
+    );
+    let config = folder.read("model/config.json");
+    let small = config.replace("\"vocab_size\": 258", "\"vocab_size\": 90");
+    assert_ne!(config, small);
+    folder.write("model/config.json", &small);
+    let refused = folder.refusal(&BASE);
+    assert!(
+        refused.contains("gives ids up to 257, but the model's vocab_size is 90"),
+        "{refused}"
+    );
+    folder.write("model/config.json", &config);
     let weights = std::fs::read(folder.path("model/model.safetensors")).expect("weights");
     std::fs::write(
         folder.path("model/model.safetensors"),

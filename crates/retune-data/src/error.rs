@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::gate::TemplateFault;
 use crate::source::Place;
 
 /// The result of reading or preparing data.
@@ -106,6 +107,12 @@ pub enum Error {
         over_long: usize,
         /// Rows that could not be used.
         unusable: usize,
+    },
+    /// Training with the model's chat template would be in vain.
+    #[error("{}", in_words(.faults))]
+    TemplateUnfit {
+        /// What is wrong with it.
+        faults: Vec<TemplateFault>,
     },
     /// Files hold no text to learn a tokenizer from.
     #[error("there is no text in {rows} rows")]
@@ -234,4 +241,18 @@ impl From<RowError> for Error {
 /// A number and the word for what it counts.
 pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// All faults, then what to do about them, each hint once.
+fn in_words(faults: &[TemplateFault]) -> String {
+    let problems = faults.iter();
+    let problems = problems.map(|fault| format!("{}: {}", fault.rule, fault.problem));
+    let mut lines: Vec<String> = problems.collect();
+    for fault in faults {
+        let hint = format!("hint: {}", fault.hint);
+        if !lines.contains(&hint) {
+            lines.push(hint);
+        }
+    }
+    lines.join("\n")
 }

@@ -7,7 +7,8 @@
 
 use serde::Serialize;
 
-use crate::error::{Error, counted};
+use crate::encode::Encoder;
+use crate::error::{Error, Result, counted};
 use crate::label::{LabelOptions, Learn, turns};
 use crate::sample::{Conversation, Message, Role};
 use crate::text::markers::find_markers;
@@ -24,6 +25,23 @@ pub struct TemplateFault {
     pub problem: String,
     /// What to do about it.
     pub hint: String,
+}
+
+impl Encoder {
+    /// Holds the chat template against what training needs. Returned is what is worth
+    /// knowing and does not stand in the way.
+    ///
+    /// # Errors
+    /// `TemplateUnfit` with all that does.
+    pub fn check_template(&self) -> Result<Vec<TemplateFault>> {
+        let faults = check_template(&self.tokenizer, &self.labels);
+        let (refused, others): (Vec<_>, Vec<_>) =
+            faults.into_iter().partition(|fault| fault.refused);
+        match refused.is_empty() {
+            true => Ok(others),
+            false => Err(Error::TemplateUnfit { faults: refused }),
+        }
+    }
 }
 
 /// What is said in the conversation that is rendered. No marker, and nothing

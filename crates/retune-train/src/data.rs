@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use retune_data::{
-    Encoder, Labelled, Prepared, TokenFile, Tokenizer, check_template, prepare, split_tokens,
+    Encoder, Labelled, Prepared, TemplateFault, TokenFile, Tokenizer, prepare, split_tokens,
 };
 
 use crate::batch::Numbered;
@@ -20,6 +20,8 @@ const REPLAY_BIT: u32 = 1 << 31;
 pub struct TrainData {
     /// The model's tokenizer and chat template, and how they are used.
     pub encoder: Encoder,
+    /// What is worth knowing about the template.
+    pub template_faults: Vec<TemplateFault>,
     /// What became of the rows, and where the tokens are.
     pub prepared: Prepared,
     /// Which samples each step has.
@@ -44,7 +46,7 @@ impl TrainData {
     /// `Tokens` for a row that cannot be used, or a chat template that cannot be
     /// trained with; `Data` if nothing is left to train or to validate on.
     pub fn open(config: &TrainConfig, cache: &Path, progress: &mut dyn FnMut(u64)) -> Result<Self> {
-        let encoder = encoder(config)?;
+        let (encoder, template_faults) = encoder(config)?;
         let mut tokens = |paths: &[PathBuf]| -> Result<Prepared> {
             let options = config.data_options()?;
             let bad_rows = config.bad_rows();
@@ -76,6 +78,7 @@ impl TrainData {
         let per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps;
         Ok(Self {
             encoder,
+            template_faults,
             prepared,
             course: match config.disable_shuffling {
                 true => Course::new(config.seed, train, per_step, mixed).in_order(),
@@ -221,24 +224,13 @@ fn split(tokens: &TokenFile, config: &TrainConfig) -> Result<Sides> {
 }
 
 /// The tokenizer and template of `config`, if training with them is sound.
-fn encoder(config: &TrainConfig) -> Result<Encoder> {
+fn encoder(config: &TrainConfig) -> Result<(Encoder, Vec<TemplateFault>)> {
     let encoder = Encoder {
         tokenizer: Tokenizer::open_with_template(&config.model, config.chat_template())?,
         labels: config.label_options(),
         max_length: config.max_length,
         over_long: config.over_long(),
     };
-    let faults = check_template(&encoder.tokenizer, &encoder.labels);
-    let refused = faults.iter().filter(|fault| fault.refused);
-    let mut lines: Vec<String> = Vec::new();
-    for fault in refused {
-        lines.push(format!("{}: {}", fault.rule, fault.problem));
-        lines.push(format!("hint: {}", fault.hint));
-    }
-    match lines.is_empty() {
-        true => Ok(encoder),
-        false => Err(Error::Data {
-            problem: lines.join("\n"),
-        }),
-    }
+    let warnings = encoder.check_template()?;
+    Ok((encoder, warnings))
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use retune_data::layout::{COLUMNS, Layout};
 use retune_data::source::{Format, ReadOptions, SampleBy, encoding_for_label};
-use retune_data::{DataOptions, Encoder, LabelOptions, Learn, OverLong, Tokenizer, check_template};
+use retune_data::{DataOptions, Encoder, LabelOptions, Learn, OverLong, TemplateFault, Tokenizer};
 
 use crate::outcome::input_fault;
 
@@ -119,32 +119,23 @@ pub(crate) struct TokenArgs {
     over_long: OverLong,
 }
 
+/// Says what is worth knowing about a chat template.
+pub(crate) fn template_warnings(faults: &[TemplateFault]) {
+    for fault in faults {
+        anstream::eprintln!(
+            "warning: {}: {}\nhint: {}",
+            fault.rule,
+            fault.problem,
+            fault.hint
+        );
+    }
+}
+
 impl TokenArgs {
     /// The same as `encoder`, if nothing speaks against training with it.
     pub(crate) fn checked_encoder(&self, model: &std::path::Path) -> Result<Encoder> {
         let encoder = self.encoder(model)?;
-        let faults = check_template(&encoder.tokenizer, &encoder.labels);
-        let refused = || faults.iter().filter(|fault| fault.refused);
-        if refused().next().is_some() {
-            let mut lines: Vec<String> = refused()
-                .map(|fault| format!("{}: {}", fault.rule, fault.problem))
-                .collect();
-            for fault in refused() {
-                let hint = format!("hint: {}", fault.hint);
-                if !lines.contains(&hint) {
-                    lines.push(hint);
-                }
-            }
-            return Err(input_fault(lines.join("\n")));
-        }
-        for fault in faults {
-            anstream::eprintln!(
-                "warning: {}: {}\nhint: {}",
-                fault.rule,
-                fault.problem,
-                fault.hint
-            );
-        }
+        template_warnings(&encoder.check_template()?);
         Ok(encoder)
     }
 

@@ -14,7 +14,7 @@ use retune_train::{
 };
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
-use super::data::input::CacheArgs;
+use super::data::input::{CacheArgs, template_warnings};
 use crate::outcome::Stopped;
 use crate::progress;
 use crate::signals::Signals;
@@ -104,7 +104,9 @@ pub(crate) fn prepared(
     let progress = &mut |rows| bar.set_position(rows);
     let prepared = Prepared::open(config, resume, &cache.folder()?, progress);
     bar.finish_and_clear();
-    Ok(prepared?)
+    let prepared = prepared?;
+    template_warnings(&prepared.data.template_faults);
+    Ok(prepared)
 }
 
 /// The model of a run, and on the terminal how much of it is trained.

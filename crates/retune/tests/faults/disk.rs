@@ -50,9 +50,13 @@ fn a_folder_that_cannot_be_written_is_an_error_before_work_starts() {
     let folder = runs.folder.path("closed");
     fs::create_dir(&folder).expect("a folder");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).expect("permissions");
-    // Root may write everywhere.
+    // Root may write into every folder, but not onto a read-only disk.
+    let _disk = match fs::write(folder.join("probe"), "") {
+        Ok(()) => Disk::mount(&folder, "ro"),
+        Err(_) => None,
+    };
     if fs::write(folder.join("probe"), "").is_ok() {
-        eprintln!("skipped: this user may write into read-only folders");
+        eprintln!("skipped: this user may write everywhere");
         return;
     }
     let refused = runs.folder.refusal(&runs.begin(Kind::Lora, "closed/run"));
@@ -66,11 +70,10 @@ fn a_folder_that_cannot_be_written_is_an_error_before_work_starts() {
 struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
-    fn mount(at: &'a Path, kilobytes: usize) -> Option<Self> {
+    fn mount(at: &'a Path, options: &str) -> Option<Self> {
         fs::create_dir_all(at).expect("a folder");
-        let size = format!("size={kilobytes}k");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
             .arg(at)
             .stderr(Stdio::null())
             .status();
@@ -94,7 +97,7 @@ fn a_full_disk_leaves_the_last_checkpoint_good() {
     let at = runs.folder.path("disk");
     for number in 0..tried {
         // Enough for one checkpoint to nearly enough for all.
-        let Some(disk) = Disk::mount(&at, 500 + number * 900 / tried) else {
+        let Some(disk) = Disk::mount(&at, &format!("size={}k", 500 + number * 900 / tried)) else {
             eprintln!("skipped: this user may not mount a disk");
             return;
         };

@@ -22,7 +22,7 @@ fn a_run_that_is_asked_to_end_saves_and_says_so_by_its_code() {
     let runs = Runs::new();
     let mut dice = Dice::new(3);
     let unbroken = runs.unbroken(Kind::Lora);
-    let tried = times(3, 51);
+    let tried = times(3, 150);
     let mut passed = 0;
     for number in 0..tried {
         let (signal, code) = [("TERM", 143), ("INT", 130), ("HUP", 129)][number % 3];

@@ -123,7 +123,10 @@ pub(crate) fn budget(config: &TrainConfig) -> u64 {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::everything());
     let mut system = System::new_with_specifics(memory);
     let Some(limit) = config.memory_bytes() else {
-        return system.available_memory() / 10 * 9;
+        // In a container, less is free than on the machine.
+        let container = system.cgroup_limits().map(|limits| limits.free_memory);
+        let free = system.available_memory();
+        return free.min(container.unwrap_or(free)) / 10 * 9;
     };
     let Ok(pid) = sysinfo::get_current_pid() else {
         return limit;

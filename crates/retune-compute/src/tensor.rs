@@ -193,6 +193,15 @@ impl Tensor {
     /// # Errors
     /// `ShapeMismatch` if the sizes differ.
     pub fn reshape(mut self, shape: &[usize]) -> Result<Self> {
+        self.set_shape(shape)?;
+        Ok(self)
+    }
+
+    /// Gives the same elements another shape of equal size.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` if the sizes differ; then the shape stays.
+    pub fn set_shape(&mut self, shape: &[usize]) -> Result<()> {
         if element_count(shape) != Some(self.len()) {
             return Err(Error::ShapeMismatch {
                 op: "Tensor::reshape",
@@ -202,7 +211,7 @@ impl Tensor {
             });
         }
         self.shape = shape.to_vec();
-        Ok(self)
+        Ok(())
     }
 
     /// The extents of the axes, outermost first.

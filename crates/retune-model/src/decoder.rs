@@ -7,6 +7,7 @@ use retune_compute::ops::{
 };
 use retune_compute::{DType, Tensor};
 
+use crate::cache::{CachePlan, KvCache, NextTokens};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::layers::{Block, BlockSaved, Matrix, Pass, RmsNorm};
@@ -135,6 +136,53 @@ impl Decoder {
         let shape = [last.shape()[0], self.config.vocab_size];
         let mut logits = Tensor::empty(last.device(), &shape, DType::F32)?;
         linear_forward(&last, self.head().weight(), Default::default(), &mut logits)?;
+        Ok(logits)
+    }
+
+    /// The logits behind the last new token of each sequence, `[S, V]`, f32. What
+    /// came before is read from `cache`, and the new tokens are added to it. The
+    /// same bytes as [`Decoder::last_logits`] gives for the whole sequences.
+    ///
+    /// # Errors
+    /// As `logits`; then the sequences are not to be used any more.
+    ///
+    /// # Panics
+    /// If a sequence has no room for its new tokens, or none are given for it.
+    pub fn next_logits(&self, next: &mut [NextTokens<'_>], cache: &mut KvCache) -> Result<Tensor> {
+        let mut offsets = vec![0];
+        let mut ids = Vec::new();
+        for NextTokens { ids: new, .. } in next.iter() {
+            assert!(!new.is_empty(), "a sequence goes on by at least one token");
+            ids.extend_from_slice(new);
+            offsets.push(ids.len());
+        }
+        let plan = CachePlan::new(next);
+        let segments = Segments::new(&offsets)?;
+        let device = self.norm.weight.value().device();
+        let pass = Pass {
+            segments: &segments,
+            angles: RopeAngles::new(device, &self.config.rope, &plan.positions)?,
+            dtype: self.dtype,
+            dropout: None,
+        };
+        let mut x = self.embed(&ids)?;
+        for (block, cache) in self.blocks.iter().zip(&mut cache.layers) {
+            block.forward_cached(&mut x, &pass, cache, &plan)?;
+        }
+        let rows = offsets[1..].iter().map(|end| (end - 1) as u32);
+        let last = match ids.len() == next.len() {
+            true => x,
+            false => gather_rows(&x, &rows.collect::<Vec<u32>>())?,
+        };
+        let hidden = self.norm.forward(&last, self.dtype)?.y;
+        let shape = [next.len(), self.config.vocab_size];
+        let mut logits = Tensor::empty(device, &shape, DType::F32)?;
+        linear_forward(
+            &hidden,
+            self.head().weight(),
+            Default::default(),
+            &mut logits,
+        )?;
         Ok(logits)
     }
 

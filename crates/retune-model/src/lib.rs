@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cache;
 mod config;
 mod decoder;
 mod error;
@@ -22,6 +23,7 @@ mod shape;
 mod weights;
 mod write;
 
+pub use cache::{CachedTokens, KvCache, NextTokens};
 pub use config::ModelConfig;
 pub use decoder::{Activations, Batch, Decoder};
 pub use error::{Error, Result};

@@ -1,8 +1,8 @@
 //! What a model answers on the way, so that one sees the style arrive.
 
 use retune_compute::Tensor;
-use retune_compute::ops::Segments;
 use retune_data::{Conversation, Message, Role};
+use retune_model::{KvCache, NextTokens};
 
 use crate::error::Result;
 use crate::trainer::Trainer;
@@ -31,18 +31,30 @@ impl Trainer {
             tools: Vec::new(),
         }
         .with_default_system(self.config.system.as_deref());
-        let mut ids = tokenizer.prompt_ids(&conversation)?;
-        let asked = ids.len();
+        let prompt = tokenizer.prompt_ids(&conversation)?;
+        let most = self.config.sample_max_new_tokens;
+        let tokens = prompt.len() + most;
+        let mut cache = KvCache::new(&self.model, tokens)?;
+        let Some(mut sequence) = cache.reserve(tokens) else {
+            return Ok(String::new());
+        };
         let stops = tokenizer.stop_ids();
-        for _ in 0..self.config.sample_max_new_tokens {
-            let next = self.model.last_logits(&ids, &Segments::single(ids.len()))?;
-            let next = largest(&next);
+        let mut answer: Vec<u32> = Vec::new();
+        while answer.len() < most {
+            let next = NextTokens {
+                ids: match answer.last() {
+                    Some(last) => std::slice::from_ref(last),
+                    None => &prompt,
+                },
+                sequence: &mut sequence,
+            };
+            let next = largest(&self.model.next_logits(&mut [next], &mut cache)?);
             if stops.contains(&next) {
                 break;
             }
-            ids.push(next);
+            answer.push(next);
         }
-        Ok(tokenizer.decode(&ids[asked..]))
+        Ok(tokenizer.decode_text(&answer))
     }
 }
 

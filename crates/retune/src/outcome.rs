@@ -62,29 +62,32 @@ pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
+    use retune_compute::Error as Compute;
+    use retune_generate::Error as Generate;
+    use retune_model::Error as Model;
     use retune_train::Error as Train;
-    let train = error.downcast_ref::<Train>();
-    let model = match train {
-        Some(Train::Model(error)) => Some(error),
-        _ => error.downcast_ref::<retune_model::Error>(),
+    let (train, generate) = (
+        error.downcast_ref::<Train>(),
+        error.downcast_ref::<Generate>(),
+    );
+    let model = match (train, generate) {
+        (Some(Train::Model(error)), _) | (_, Some(Generate::Model(error))) => Some(error),
+        _ => error.downcast_ref::<Model>(),
     };
     let compute = match (train, model) {
-        (Some(Train::Compute(error)), _) | (_, Some(retune_model::Error::Compute(error))) => {
-            Some(error)
-        }
-        _ => error.downcast_ref::<retune_compute::Error>(),
+        (Some(Train::Compute(error)), _) | (_, Some(Model::Compute(error))) => Some(error),
+        _ => error.downcast_ref::<Compute>(),
     };
-    let input = error.is::<InputFault>()
-        || error.is::<retune_data::Error>()
-        || ((train.is_some() || model.is_some()) && compute.is_none());
     match compute {
-        _ if input => INPUT,
         Some(
-            retune_compute::Error::TierUnavailable { .. }
-            | retune_compute::Error::InvalidArgument { .. }
-            | retune_compute::Error::OutOfMemory { .. },
+            Compute::TierUnavailable { .. }
+            | Compute::InvalidArgument { .. }
+            | Compute::OutOfMemory { .. },
         ) => INPUT,
-        _ => OURS,
+        Some(_) => OURS,
+        None if train.is_some() || generate.is_some() || model.is_some() => INPUT,
+        None if error.is::<InputFault>() || error.is::<retune_data::Error>() => INPUT,
+        None => OURS,
     }
 }
 

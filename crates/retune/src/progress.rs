@@ -11,3 +11,13 @@ pub(crate) fn rows() -> ProgressBar {
     }
     bar
 }
+
+/// Counts items of which the number is known.
+pub(crate) fn items(count: u64) -> ProgressBar {
+    let bar = ProgressBar::new(count);
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len}, {elapsed} gone, {eta} left");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -59,7 +59,7 @@ impl Tokenizer {
     /// # Errors
     /// `File` if a file is missing or not what it should be; `TemplateSyntax`.
     pub fn open(folder: &Path) -> Result<Self> {
-        Self::open_with_template(folder, None)
+        Self::open_with_template_source(folder, None)
     }
 
     /// The same, with the chat template in the file `template` instead of the
@@ -68,6 +68,14 @@ impl Tokenizer {
     /// # Errors
     /// As `open`.
     pub fn open_with_template(folder: &Path, template: Option<&Path>) -> Result<Self> {
+        Self::open_with_template_source(folder, template.map(template_file).transpose()?)
+    }
+
+    /// The same, with the text of the chat template.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_with_template_source(folder: &Path, template: Option<String>) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         let bytes = read(&path)?;
         let mut hash = Sha256::new();
@@ -82,8 +90,8 @@ impl Tokenizer {
             Json::Object(variables.clone()).to_string().as_bytes(),
         );
         let sources = match template {
-            Some(path) => Sources {
-                plain: Some(template_file(path)?),
+            Some(template) => Sources {
+                plain: Some(template),
                 tools: None,
             },
             None => template_sources(folder, &config)?,
@@ -280,7 +288,15 @@ impl Tokenizer {
         if self.has_template() {
             return self.encode(&self.render(messages, tools, true)?);
         }
-        let text = messages.last().map_or("", |message| &message.content);
+        self.text_ids(messages.last().map_or("", |message| &message.content))
+    }
+
+    /// The tokens of a text that a model is to go on with, with what the tokenizer puts
+    /// before every text. Nothing in it is taken for a special token.
+    ///
+    /// # Errors
+    /// `Encoding` if the tokenizer cannot encode it.
+    pub fn text_ids(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         self.add_literal_ids(text, true, &mut ids)?;
         Ok(ids)
@@ -315,6 +331,12 @@ impl Tokenizer {
     /// are shown as U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         let text = contained(|| self.inner.decode(ids, false).ok());
+        text.ok().flatten().unwrap_or_default()
+    }
+
+    /// The text of tokens as a reader wants it: without special tokens.
+    pub fn decode_text(&self, ids: &[u32]) -> String {
+        let text = contained(|| self.inner.decode(ids, true).ok());
         text.ok().flatten().unwrap_or_default()
     }
 

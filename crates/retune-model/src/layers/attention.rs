@@ -2,13 +2,14 @@
 //! keys where an architecture has them.
 
 use retune_compute::ops::{
-    AttentionConfig, AttentionOutput, attention_backward, attention_forward, cast, rope_backward,
-    rope_forward,
+    AttentionConfig, AttentionOutput, attention_backward, attention_cached, attention_forward,
+    cast, rope_backward, rope_forward,
 };
 use retune_compute::{DType, Tensor};
 
 use super::linear::LinearSaved;
 use super::{Linear, Pass, RmsNorm};
+use crate::cache::{CachePlan, LayerCache};
 use crate::error::Result;
 use crate::parameter::Parameter;
 
@@ -45,6 +46,15 @@ pub(crate) struct AttentionSaved {
     linears: [LinearSaved; 4],
 }
 
+/// What attention is computed of, `[T, heads, D]` each.
+struct Projected {
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    normed: Option<[Normed; 2]>,
+    linears: [LinearSaved; 3],
+}
+
 impl Attention {
     /// Adds to the residual stream `y`.
     pub(crate) fn forward(
@@ -53,6 +63,48 @@ impl Attention {
         pass: &Pass<'_>,
         y: &mut Tensor,
     ) -> Result<AttentionSaved> {
+        let tokens = x.shape()[0];
+        let Projected {
+            q,
+            k,
+            v,
+            normed,
+            linears: [q_saved, k_saved, v_saved],
+        } = self.project(x, pass)?;
+        let mut output = attention_forward(&q, &k, &v, pass.segments, &self.config)?;
+        output.out = output.out.reshape(&[tokens, self.heads * self.head_dim])?;
+        let o_saved = self.o_proj.forward(&output.out, pass, true, y)?;
+        Ok(AttentionSaved {
+            q,
+            k,
+            v,
+            output,
+            normed,
+            linears: [q_saved, k_saved, v_saved, o_saved],
+        })
+    }
+
+    /// The same for new rows of sequences whose earlier ones are in `cache`, which
+    /// gets the new ones too.
+    pub(crate) fn forward_cached(
+        &self,
+        x: &Tensor,
+        pass: &Pass<'_>,
+        cache: &mut LayerCache,
+        plan: &CachePlan,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        let tokens = x.shape()[0];
+        let Projected { q, k, v, .. } = self.project(x, pass)?;
+        cache.append(&k, &v, plan)?;
+        let out = attention_cached(&q, &cache.k, &cache.v, &plan.sequences, &self.config)?;
+        let out = out.reshape(&[tokens, self.heads * self.head_dim])?;
+        self.o_proj.forward(&out, pass, true, y)?;
+        Ok(())
+    }
+
+    /// Queries, keys and values, at their positions.
+    fn project(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Projected> {
         let tokens = x.shape()[0];
         let project = |linear: &Linear, heads: usize, dtype: DType| -> Result<_> {
             let mut out = pass.rows(x, heads * self.head_dim, dtype)?;
@@ -84,16 +136,12 @@ impl Attention {
         };
         let q = rope_forward(&q, &pass.angles, pass.dtype)?;
         let k = rope_forward(&k, &pass.angles, pass.dtype)?;
-        let mut output = attention_forward(&q, &k, &v, pass.segments, &self.config)?;
-        output.out = output.out.reshape(&[tokens, self.heads * self.head_dim])?;
-        let o_saved = self.o_proj.forward(&output.out, pass, true, y)?;
-        Ok(AttentionSaved {
+        Ok(Projected {
             q,
             k,
             v,
-            output,
             normed,
-            linears: [q_saved, k_saved, v_saved, o_saved],
+            linears: [q_saved, k_saved, v_saved],
         })
     }
 

@@ -6,6 +6,7 @@ use retune_compute::ops::cast;
 use super::attention::AttentionSaved;
 use super::mlp::MlpSaved;
 use super::{Attention, Mlp, Pass, RmsNorm};
+use crate::cache::{CachePlan, LayerCache};
 use crate::error::Result;
 use crate::parameter::Parameter;
 
@@ -52,6 +53,23 @@ impl Block {
             mlp,
         };
         Ok((y, saved))
+    }
+
+    /// The same for new rows of sequences whose earlier ones are in `cache`; `x`
+    /// becomes the residual stream behind the block.
+    pub(crate) fn forward_cached(
+        &self,
+        x: &mut Tensor,
+        pass: &Pass<'_>,
+        cache: &mut LayerCache,
+        plan: &CachePlan,
+    ) -> Result<()> {
+        let input = self.input_layernorm.forward(x, pass.dtype)?;
+        self.self_attn
+            .forward_cached(&input.y, pass, cache, plan, x)?;
+        let post = self.post_attention_layernorm.forward(x, pass.dtype)?;
+        self.mlp.forward(&post.y, pass, x)?;
+        Ok(())
     }
 
     /// `d_x` holds the gradient of the block's output and gets that of its

@@ -37,8 +37,14 @@ impl Folder {
 
     /// Exit code, stdout and stderr as one text.
     pub(crate) fn outcome(&self, arguments: &[&str]) -> String {
+        self.outcome_of(arguments, "")
+    }
+
+    /// The same where `input` is typed.
+    pub(crate) fn outcome_of(&self, arguments: &[&str], input: &str) -> String {
         let output = self
             .command(arguments)
+            .write_stdin(input)
             .output()
             .expect("the program starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("retune.exe", "retune");

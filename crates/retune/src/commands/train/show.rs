@@ -177,12 +177,14 @@ pub(crate) fn end(trainer: &mut Trainer, ending: Ending, device: &Device) -> Res
     if ending == Ending::Stopped {
         return Ok(());
     }
-    let more = format!(
-        "retune train --resume --output_dir {} --allow-changed --max_steps {}",
-        output.display(),
-        2 * progress.step
-    );
-    line(&mut out, "next", format!("{more} trains on"))
+    let output = output.display();
+    line(&mut out, "next", format!("retune chat {output}"))?;
+    let more = 2 * progress.step;
+    line(
+        &mut out,
+        "",
+        format!("retune train --resume --output_dir {output} --allow-changed --max_steps {more}"),
+    )
 }
 
 /// How to go on with a run that a signal stopped.

@@ -1,0 +1,49 @@
+//! What can go wrong with generation.
+
+use std::path::PathBuf;
+
+/// The result of something that generates.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why nothing can be generated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder is missing or not what it should be.
+    #[error("{} {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, in words.
+        problem: String,
+    },
+    /// A setting of a request makes no sense.
+    #[error("{name}: expected {expected}, found {found}")]
+    Setting {
+        /// Its name, as Hugging Face has it.
+        name: &'static str,
+        /// Which values it takes.
+        expected: &'static str,
+        /// What was given.
+        found: String,
+    },
+    /// A prompt without tokens.
+    #[error("the prompt is empty\nhint: write at least one character")]
+    EmptyPrompt,
+    /// A prompt that leaves no room for an answer.
+    #[error(
+        "the prompt has {tokens} tokens, and the model takes {context} with the answer\nhint: shorten it, or leave out earlier turns"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens that there is room for.
+        context: usize,
+    },
+    /// Tokenizer or template.
+    #[error(transparent)]
+    Tokens(#[from] retune_data::Error),
+    /// The model cannot be opened or run.
+    #[error(transparent)]
+    Model(#[from] retune_model::Error),
+}

@@ -1,0 +1,21 @@
+//! Generation: what a model says to a prompt.
+//!
+//! [`Source`] finds model, adapter and template in a folder; [`Assistant`] opens
+//! them; [`Generator`] answers several requests at once, token by token, each with
+//! its own [`Sampling`].
+
+#![forbid(unsafe_code)]
+
+mod assistant;
+mod config;
+mod error;
+mod generator;
+mod sampling;
+mod source;
+mod text;
+
+pub use assistant::{Assistant, AssistantOptions};
+pub use error::{Error, Result};
+pub use generator::{Finish, Generator, Piece, Request};
+pub use sampling::Sampling;
+pub use source::Source;

@@ -1,0 +1,131 @@
+//! What a folder holds: a model, an adapter, or a run with checkpoints.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+
+use crate::error::{Error, Result};
+
+/// A model to talk to, with what it was trained with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The folder of the base model, or of a model that was trained as a whole.
+    pub model: PathBuf,
+    /// The adapter's folder.
+    pub adapter: Option<PathBuf>,
+    /// The system prompt of its training.
+    pub system: Option<String>,
+    /// The chat template of its training, where that is known.
+    pub chat_template: Option<String>,
+}
+
+impl Source {
+    /// What there is in `folder`: a model's folder, an adapter's (PEFT's or ours), or a
+    /// run's, of which the best checkpoint is taken, or else the last. `base` is the
+    /// model that an adapter belongs to, if it is not where the adapter says.
+    ///
+    /// # Errors
+    /// `File` if there is none of these, with what there is; if an adapter's base is not
+    /// there, or `base` is given for a model.
+    pub fn find(folder: &Path, base: Option<&Path>) -> Result<Self> {
+        let problem = |problem: String| Error::File {
+            path: folder.to_path_buf(),
+            problem,
+        };
+        if !folder.is_dir() {
+            return Err(problem(match folder.exists() {
+                true => "is no folder\nhint: name a model's, an adapter's or a run's folder".into(),
+                false => {
+                    "is not there\nhint: name a model's, an adapter's or a run's folder".into()
+                }
+            }));
+        }
+        if folder.join("adapter_config.json").is_file() {
+            return Self::of_adapter(folder, base);
+        }
+        if folder.join("config.json").is_file() {
+            if let Some(base) = base {
+                return Err(problem(format!(
+                    "is a whole model, which needs no base\nhint: leave out {}, or name an adapter",
+                    base.display()
+                )));
+            }
+            let about = about(folder);
+            return Ok(Self {
+                model: folder.to_path_buf(),
+                adapter: None,
+                system: text(&about, "system"),
+                chat_template: text(&about, "chat_template"),
+            });
+        }
+        for pointer in ["best", "last"] {
+            let Ok(name) = std::fs::read_to_string(folder.join(pointer)) else {
+                continue;
+            };
+            let checkpoint = folder.join(name.trim());
+            if checkpoint.starts_with(folder) && checkpoint.is_dir() {
+                return Self::find(&checkpoint, base);
+            }
+        }
+        Err(problem(format!(
+            "holds no model (config.json), no adapter (adapter_config.json) and no run with checkpoints; it holds {}",
+            contents(folder)
+        )))
+    }
+
+    fn of_adapter(folder: &Path, base: Option<&Path>) -> Result<Self> {
+        let about = about(folder);
+        let config = json(&folder.join("adapter_config.json"));
+        let named = text(&about, "base_model")
+            .or_else(|| text(&config, "base_model_name_or_path"))
+            .map(PathBuf::from);
+        let model = match (base, named) {
+            (Some(base), _) => base.to_path_buf(),
+            (None, Some(named)) if named.join("config.json").is_file() => named,
+            (None, named) => {
+                let named = named.unwrap_or_default();
+                return Err(Error::File {
+                    path: folder.to_path_buf(),
+                    problem: format!(
+                        "is an adapter of the model {:?}, which is no folder here\nhint: name the base model's folder with --model",
+                        named.display().to_string()
+                    ),
+                });
+            }
+        };
+        Ok(Self {
+            model,
+            adapter: Some(folder.to_path_buf()),
+            system: text(&about, "system"),
+            chat_template: text(&about, "chat_template"),
+        })
+    }
+}
+
+/// What retune wrote beside an adapter or a model.
+fn about(folder: &Path) -> Json {
+    json(&folder.join("retune.json"))
+}
+
+fn json(path: &Path) -> Json {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+fn text(json: &Json, field: &str) -> Option<String> {
+    json[field].as_str().map(str::to_owned)
+}
+
+/// The names in a folder, some of them.
+fn contents(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort_unstable();
+    match names.len() {
+        0 => "nothing".to_owned(),
+        1..=12 => names.join(", "),
+        count => format!("{}, … ({count} in all)", names[..12].join(", ")),
+    }
+}

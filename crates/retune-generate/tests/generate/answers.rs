@@ -1,0 +1,187 @@
+//! What is answered, alone and in company.
+
+use std::path::{Path, PathBuf};
+
+use retune_compute::{DType, Device};
+use retune_data::{Conversation, Message, Role};
+use retune_generate::{
+    Assistant, AssistantOptions, Error, Finish, Generator, Request, Sampling, Source,
+};
+use retune_model::NewModel;
+
+/// A small model with a tokenizer of bytes, whose weights are random.
+pub(crate) fn model(folder: &Path) -> PathBuf {
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../retune-data/tests/models/bytes");
+    let path = folder.join("model");
+    std::fs::create_dir_all(&path).expect("a folder");
+    for entry in std::fs::read_dir(tokenizer).expect("a tokenizer") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), path.join(entry.file_name())).expect("a copy");
+    }
+    let config = serde_json::json!({
+        "model_type": "qwen2", "vocab_size": 258, "hidden_size": 48, "intermediate_size": 96,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        // Larger than usual, so that answers differ.
+        "initializer_range": 0.4,
+    });
+    let fields = config.as_object().expect("an object").clone();
+    let model = NewModel::new(fields, 258).expect("a shape");
+    model
+        .write(&path, &Device::cpu(), 3, DType::F32)
+        .expect("a model");
+    path
+}
+
+fn assistant(folder: &Path) -> Assistant {
+    let source = Source::find(&model(folder), None).expect("a model");
+    let options = AssistantOptions {
+        dtype: Some(DType::F32),
+    };
+    Assistant::open(source, &Device::cpu(), &options).expect("it opens")
+}
+
+fn asked(assistant: &Assistant, text: &str, sampling: &Sampling) -> Request {
+    let conversation = Conversation {
+        messages: vec![Message::new(Role::User, text)],
+        tools: Vec::new(),
+    };
+    assistant
+        .request(conversation, sampling.clone())
+        .expect("a request")
+}
+
+fn answer(assistant: &Assistant, request: Request) -> (String, Vec<u32>, Finish) {
+    let mut generator =
+        Generator::new(&assistant.model, &assistant.tokenizer, 1024).expect("memory");
+    let mut text = String::new();
+    let (ids, finish) = generator
+        .answer(request, &mut |piece| text.push_str(piece))
+        .expect("an answer");
+    (text, ids, finish)
+}
+
+#[test]
+fn a_prompt_has_the_same_answer_alone_and_in_any_company() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assistant = assistant(folder.path());
+    for do_sample in [false, true] {
+        let requests: Vec<Request> = (0..9)
+            .map(|number| {
+                let sampling = Sampling {
+                    do_sample,
+                    seed: number,
+                    max_new_tokens: 10 + 3 * number as usize,
+                    ..Sampling::default()
+                };
+                asked(&assistant, &"what? ".repeat(1 + number as usize), &sampling)
+            })
+            .collect();
+        let alone: Vec<_> = requests
+            .iter()
+            .map(|request| answer(&assistant, request.clone()))
+            .collect();
+        // Room for a few at a time, so that others have to wait.
+        let mut generator =
+            Generator::new(&assistant.model, &assistant.tokenizer, 500).expect("memory");
+        let numbers: Vec<u64> = requests
+            .into_iter()
+            .map(|request| generator.add(request).expect("a request"))
+            .collect();
+        let mut texts = vec![String::new(); numbers.len()];
+        let mut ids = vec![Vec::new(); numbers.len()];
+        while !generator.is_idle() {
+            for piece in generator.step().expect("a step") {
+                let index = numbers
+                    .iter()
+                    .position(|number| *number == piece.request)
+                    .expect("one of them");
+                texts[index].push_str(&piece.text);
+                ids[index].extend(piece.token);
+            }
+        }
+        for (index, (text, tokens, _)) in alone.iter().enumerate() {
+            assert_eq!(
+                (&texts[index], &ids[index]),
+                (text, tokens),
+                "{do_sample} {index}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_answer_ends_where_it_should() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assistant = assistant(folder.path());
+    // Letters, of which the tokens are bytes; each follows on itself at most once.
+    let sampling = Sampling {
+        max_new_tokens: 24,
+        no_repeat_ngram_size: 2,
+        logit_bias: (u32::from(b'a')..=u32::from(b'z'))
+            .map(|letter| (letter, 1e3))
+            .collect(),
+        ..Sampling::default()
+    };
+    let (text, ids, finish) = answer(&assistant, asked(&assistant, "Hello", &sampling));
+    assert_eq!((ids.len(), finish), (24, Finish::Length));
+    // What it says at some place is made the place where it stops.
+    let (at, stop) = text.char_indices().nth(7).expect("a text");
+    let stopping = Sampling {
+        stop: vec![stop.to_string()],
+        ..sampling.clone()
+    };
+    let (cut, _, finish) = answer(&assistant, asked(&assistant, "Hello", &stopping));
+    assert_eq!(finish, Finish::Stop);
+    assert_eq!(cut, text[..text.find(stop).unwrap_or(at)]);
+    // A token that ends answers, made certain.
+    let stop_id = assistant.tokenizer.stop_ids()[0];
+    let ending = Sampling {
+        logit_bias: [(stop_id, 1e6)].into(),
+        ..Sampling::default()
+    };
+    let (text, ids, finish) = answer(&assistant, asked(&assistant, "Hello", &ending));
+    assert_eq!((text.as_str(), ids.len(), finish), ("", 0, Finish::Stop));
+    let unending = Sampling {
+        min_new_tokens: 5,
+        ..ending
+    };
+    let (_, ids, _) = answer(&assistant, asked(&assistant, "Hello", &unending));
+    assert_eq!(ids.len(), 5);
+}
+
+#[test]
+fn what_cannot_be_answered_is_said_with_its_figures() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assistant = assistant(folder.path());
+    let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, 64).expect("memory");
+    let sampling = Sampling::default();
+    let request = |prompt: Vec<u32>| Request {
+        prompt,
+        sampling: sampling.clone(),
+    };
+    assert!(matches!(
+        generator.add(request(Vec::new())),
+        Err(Error::EmptyPrompt)
+    ));
+    let said = generator
+        .add(request(vec![1; 64]))
+        .expect_err("too long")
+        .to_string();
+    assert!(
+        said.contains("64 tokens, and the model takes 64 with the answer"),
+        "{said}"
+    );
+    // An answer gets the room that is left.
+    generator.add(request(vec![1; 60])).expect("there is room");
+    let mut pieces = Vec::new();
+    while !generator.is_idle() {
+        pieces.extend(generator.step().expect("a step"));
+    }
+    assert!(pieces.len() <= 4 && pieces.last().expect("a piece").finish.is_some());
+    // One that is cancelled makes room.
+    let number = generator.add(request(vec![1; 60])).expect("there is room");
+    generator.step().expect("a step");
+    generator.cancel(number);
+    assert!(generator.is_idle());
+}

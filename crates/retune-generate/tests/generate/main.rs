@@ -1,0 +1,6 @@
+//! Answers, at the public edge.
+
+#![forbid(unsafe_code)]
+
+mod answers;
+mod sources;

@@ -1,0 +1,171 @@
+//! Keys and values that were computed already, for generation token by token.
+
+use retune_compute::ops::{CachedSequence, scatter_rows};
+use retune_compute::{DType, Tensor};
+
+use crate::config::ModelConfig;
+use crate::decoder::Decoder;
+use crate::error::Result;
+
+/// Tokens of a block. With this many, attention over the cache has the same bytes
+/// as over whole sequences.
+const BLOCK: usize = 64;
+
+/// The keys and values of sequences that go on, in blocks that they take turns at.
+#[derive(Debug)]
+pub struct KvCache {
+    pub(crate) layers: Vec<LayerCache>,
+    free: Vec<u32>,
+}
+
+/// One layer's keys and values, `[blocks, 64, KV, D]`.
+#[derive(Debug)]
+pub(crate) struct LayerCache {
+    pub(crate) k: Tensor,
+    pub(crate) v: Tensor,
+}
+
+/// The place of one sequence in a cache.
+#[derive(Debug)]
+pub struct CachedTokens {
+    blocks: Vec<u32>,
+    length: usize,
+}
+
+/// The next tokens of a sequence.
+#[derive(Debug)]
+pub struct NextTokens<'a> {
+    /// At least one.
+    pub ids: &'a [u32],
+    /// Where the sequence stands; has room for them.
+    pub sequence: &'a mut CachedTokens,
+}
+
+impl KvCache {
+    /// A cache with room for `tokens` tokens of `model`, rounded up to blocks. Memory
+    /// that is not written is not taken.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn new(model: &Decoder, tokens: usize) -> Result<Self> {
+        let config = model.config();
+        let blocks = tokens.div_ceil(BLOCK).max(1);
+        let shape = [blocks, BLOCK, config.num_key_value_heads, config.head_dim];
+        let device = model.norm.weight.value().device();
+        let empty = || Tensor::empty(device, &shape, model.dtype());
+        let layers = (0..config.num_hidden_layers).map(|_| {
+            Ok(LayerCache {
+                k: empty()?,
+                v: empty()?,
+            })
+        });
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
+            free: (0..blocks as u32).rev().collect(),
+        })
+    }
+
+    /// Bytes that one token takes.
+    pub fn bytes_per_token(config: &ModelConfig, dtype: DType) -> usize {
+        let width = config.num_key_value_heads * config.head_dim;
+        2 * config.num_hidden_layers * width * dtype.size()
+    }
+
+    /// Tokens for which there is room.
+    pub fn free_tokens(&self) -> usize {
+        self.free.len() * BLOCK
+    }
+
+    /// A place for a sequence that will have at most `tokens` tokens; none if there is
+    /// no room.
+    pub fn reserve(&mut self, tokens: usize) -> Option<CachedTokens> {
+        let left = self.free.len().checked_sub(tokens.div_ceil(BLOCK))?;
+        Some(CachedTokens {
+            blocks: self.free.split_off(left),
+            length: 0,
+        })
+    }
+
+    /// Gives a place back.
+    pub fn release(&mut self, sequence: CachedTokens) {
+        self.free.extend(sequence.blocks);
+    }
+}
+
+impl CachedTokens {
+    /// Tokens that are in the cache.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there is none yet.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Tokens that it has room for.
+    pub fn capacity(&self) -> usize {
+        self.blocks.len() * BLOCK
+    }
+
+    /// Forgets all tokens behind the first `length`.
+    pub fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+}
+
+/// Where the new rows of a pass stand in a cache.
+#[derive(Debug)]
+pub(crate) struct CachePlan {
+    pub(crate) sequences: Vec<CachedSequence>,
+    pub(crate) positions: Vec<u32>,
+    /// The row of the cache for each new row.
+    rows: Vec<u32>,
+}
+
+impl CachePlan {
+    /// Counts the new tokens as being there.
+    ///
+    /// # Panics
+    /// If a sequence has no room for its new tokens.
+    pub(crate) fn new(next: &mut [NextTokens<'_>]) -> Self {
+        let mut plan = Self {
+            sequences: Vec::with_capacity(next.len()),
+            positions: Vec::new(),
+            rows: Vec::new(),
+        };
+        for NextTokens { ids, sequence } in next {
+            let first = sequence.length;
+            sequence.length += ids.len();
+            assert!(
+                sequence.length <= sequence.capacity(),
+                "the place that was reserved is full"
+            );
+            for position in first..sequence.length {
+                let block = sequence.blocks[position / BLOCK] as usize;
+                plan.positions.push(position as u32);
+                plan.rows.push((block * BLOCK + position % BLOCK) as u32);
+            }
+            plan.sequences.push(CachedSequence {
+                queries: ids.len(),
+                length: sequence.length,
+                blocks: sequence.blocks.clone(),
+            });
+        }
+        plan
+    }
+}
+
+impl LayerCache {
+    /// Writes the keys and values of new rows, `[T, KV, D]`.
+    pub(crate) fn append(&mut self, k: &Tensor, v: &Tensor, plan: &CachePlan) -> Result<()> {
+        for (cache, new) in [(&mut self.k, k), (&mut self.v, v)] {
+            let blocks = cache.shape().to_vec();
+            let rows = [blocks[0] * blocks[1], blocks[2], blocks[3]];
+            cache.set_shape(&rows)?;
+            scatter_rows(new, &plan.rows, cache)?;
+            cache.set_shape(&blocks)?;
+        }
+        Ok(())
+    }
+}

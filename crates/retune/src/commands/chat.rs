@@ -1,0 +1,277 @@
+//! `retune chat`: a conversation on the terminal.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anstyle::Style;
+use anyhow::Result;
+use retune_data::{Conversation, Message, Role};
+use retune_generate::{Assistant, Generator, Sampling};
+use serde_json::json;
+use signal_hook::consts::SIGINT;
+
+use super::sampling::{ModelArgs, SamplingArgs, set};
+use crate::outcome::input_fault;
+use crate::output::{plain, write_report};
+
+const NAME: Style = Style::new().bold();
+/// Tokens of a conversation that are in memory at most.
+const CONTEXT: usize = 8192;
+
+const HELP: &str = "\
+/system TEXT     begin anew with this system prompt; without a text, with none
+/set NAME VALUE  change how answers are sampled: temperature, top_p, seed, …; alone, show it
+/adapter FOLDER  go on with another adapter, model or run
+/retry           answer the last question again
+/clear           begin anew
+/save FILE       write the conversation as JSON, in the layout `messages`
+/exit            end; so does Ctrl-D
+A line that ends in \\ goes on in the next one; so does everything between two lines of \"\"\".
+Ctrl-C ends an answer.";
+
+/// Talk to a model, an adapter or the outcome of a run.
+///
+///   retune chat output
+///
+/// The system prompt and the chat template are those of the training.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A system prompt [default: that of the training]
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// What one line from the user asks for.
+enum Wish {
+    Say(String),
+    Command(String, String),
+    End,
+}
+
+/// A conversation and how it is led.
+struct Chat {
+    assistant: Assistant,
+    system: Option<String>,
+    sampling: Sampling,
+    messages: Vec<Message>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let assistant = args.model.open()?;
+    let mut chat = Chat {
+        system: args.system.clone().or(assistant.source.system.clone()),
+        sampling: args.sampling.over(&assistant.sampling)?,
+        assistant,
+        messages: Vec::new(),
+    };
+    let interrupt = Interrupt::catch()?;
+    chat.greet();
+    loop {
+        match wish(&interrupt)? {
+            Wish::End => return Ok(()),
+            Wish::Say(text) => {
+                chat.messages.push(Message::new(Role::User, text));
+                if let Err(error) = chat.answer(&interrupt) {
+                    chat.messages.pop();
+                    complain(&error);
+                }
+            }
+            Wish::Command(name, rest) => {
+                if let Err(error) = chat.command(&name, &rest, args, &interrupt) {
+                    complain(&error);
+                }
+            }
+        }
+    }
+}
+
+fn complain(error: &anyhow::Error) {
+    anstream::eprintln!("error: {}", plain(&format!("{error:#}")));
+}
+
+impl Chat {
+    fn greet(&self) {
+        let source = &self.assistant.source;
+        let adapter = source.adapter.as_ref();
+        let shown = |path: &Path| plain(&path.display().to_string());
+        anstream::eprintln!(
+            "{NAME}model{NAME:#} {}{}",
+            shown(&source.model),
+            adapter.map_or(String::new(), |adapter| format!(" with {}", shown(adapter)))
+        );
+        if let Some(system) = &self.system {
+            anstream::eprintln!("{NAME}system{NAME:#} {}", plain(system));
+        }
+        if !self.assistant.tokenizer.has_template() {
+            anstream::eprintln!("this model has no chat template: it goes on with what you write");
+        }
+        anstream::eprintln!("/help shows what else can be typed");
+    }
+
+    fn conversation(&self) -> Conversation {
+        Conversation {
+            messages: self.messages.clone(),
+            tools: Vec::new(),
+        }
+        .with_default_system(self.system.as_deref())
+    }
+
+    /// Answers the last message.
+    fn answer(&mut self, interrupt: &Interrupt) -> Result<()> {
+        let assistant = &self.assistant;
+        let request = retune_generate::Request {
+            prompt: assistant.tokenizer.prompt_ids(&self.conversation())?,
+            sampling: self.sampling.clone(),
+        };
+        let tokens = (request.prompt.len() + self.sampling.max_new_tokens).max(CONTEXT);
+        let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
+        generator.add(request)?;
+        interrupt.answering(true);
+        let mut answer = String::new();
+        let mut out = anstream::stdout().lock();
+        while !generator.is_idle() && !interrupt.came() {
+            for piece in generator.step()? {
+                write!(out, "{}", plain(&piece.text))?;
+                answer.push_str(&piece.text);
+            }
+            out.flush()?;
+        }
+        interrupt.answering(false);
+        writeln!(out)?;
+        self.messages.push(Message::new(Role::Assistant, answer));
+        Ok(())
+    }
+
+    fn command(
+        &mut self,
+        name: &str,
+        rest: &str,
+        args: &Args,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        match name {
+            "help" => anstream::eprintln!("{HELP}"),
+            "clear" => self.messages.clear(),
+            "system" => {
+                self.system = (!rest.is_empty()).then(|| rest.to_owned());
+                self.messages.clear();
+            }
+            "set" => match rest.split_once(char::is_whitespace) {
+                Some((name, value)) => set(&mut self.sampling, name, value.trim())?,
+                None if rest.is_empty() => {
+                    anstream::eprintln!("{}", serde_json::to_string_pretty(&self.sampling)?);
+                }
+                None => return Err(input_fault(format!("/set {rest}: a value is missing"))),
+            },
+            "adapter" => {
+                self.assistant = args.model.open_folder(Path::new(rest))?;
+                self.greet();
+            }
+            "retry" => {
+                let Some(asked) = self
+                    .messages
+                    .iter()
+                    .rposition(|message| message.role == Role::User)
+                else {
+                    return Err(input_fault("there is no question yet"));
+                };
+                self.messages.truncate(asked + 1);
+                // The same seed would give the same answer.
+                self.sampling.seed = self.sampling.seed.wrapping_add(1);
+                self.answer(interrupt)?;
+            }
+            "save" => {
+                let turn = |message: &Message| json!({"role": message.role.name(), "content": message.content});
+                let turns: Vec<_> = self.conversation().messages.iter().map(turn).collect();
+                let text = serde_json::to_string_pretty(&json!({ "messages": turns }))?;
+                write_report(Path::new(rest), &text, false)?;
+            }
+            _ => {
+                return Err(input_fault(format!(
+                    "there is no /{name}; /help shows what there is"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads what the user wants next.
+fn wish(interrupt: &Interrupt) -> Result<Wish> {
+    interrupt.answering(false);
+    let mut lines = std::io::stdin().lock().lines();
+    let shown = std::io::stdin().is_terminal();
+    let mut ask = |sign: &str| -> Result<Option<String>> {
+        if shown {
+            anstream::eprint!("{sign} ");
+        }
+        Ok(lines.next().transpose()?)
+    };
+    let Some(mut text) = ask(">")? else {
+        return Ok(Wish::End);
+    };
+    if text.trim() == "\"\"\"" {
+        text.clear();
+        while let Some(line) = ask("…")?.filter(|line| line.trim() != "\"\"\"") {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        return Ok(Wish::Say(text.trim_end().to_owned()));
+    }
+    while text.ends_with('\\') {
+        text.pop();
+        text.push('\n');
+        match ask("…")? {
+            Some(line) => text.push_str(&line),
+            None => break,
+        }
+    }
+    let trimmed = text.trim();
+    if let Some(command) = trimmed.strip_prefix('/') {
+        let (name, rest) = command
+            .split_once(char::is_whitespace)
+            .unwrap_or((command, ""));
+        return Ok(match name {
+            "exit" | "quit" => Wish::End,
+            _ => Wish::Command(name.to_owned(), rest.trim().to_owned()),
+        });
+    }
+    match trimmed.is_empty() {
+        true => wish(interrupt),
+        false => Ok(Wish::Say(trimmed.to_owned())),
+    }
+}
+
+/// Ctrl-C ends an answer, or the program while there is none.
+struct Interrupt {
+    idle: Arc<AtomicBool>,
+    came: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    fn catch() -> Result<Self> {
+        let interrupt = Self {
+            idle: Arc::new(AtomicBool::new(true)),
+            came: Arc::default(),
+        };
+        let idle = Arc::clone(&interrupt.idle);
+        signal_hook::flag::register_conditional_default(SIGINT, idle)?;
+        signal_hook::flag::register(SIGINT, Arc::clone(&interrupt.came))?;
+        Ok(interrupt)
+    }
+
+    fn answering(&self, answering: bool) {
+        self.idle.store(!answering, Ordering::SeqCst);
+        self.came.store(false, Ordering::SeqCst);
+    }
+
+    fn came(&self) -> bool {
+        self.came.load(Ordering::SeqCst)
+    }
+}

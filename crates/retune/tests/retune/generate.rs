@@ -1,0 +1,186 @@
+//! `retune generate` and `chat`, on a model that has learned something.
+
+use serde_json::Value;
+
+use crate::program::{Folder, lines, model, row};
+
+/// A run that learned to answer "They are …".
+fn trained() -> Folder {
+    let folder = Folder::new();
+    let rows: Vec<Value> = (0..100)
+        .map(|number| row(&format!("How many are {number}?"), "They are few."))
+        .collect();
+    folder.write("data.jsonl", &lines(&rows));
+    let tokenizer = model();
+    let init = [
+        "init",
+        "model",
+        "--tokenizer",
+        &tokenizer,
+        "--model-type",
+        "qwen2",
+    ];
+    let shape = [
+        "--hidden-size",
+        "64",
+        "--num-hidden-layers",
+        "2",
+        "--num-attention-heads",
+        "4",
+        "--num-key-value-heads",
+        "2",
+    ];
+    folder.stdout(&[&init[..], &shape].concat());
+    folder.stdout(&[
+        "train",
+        "--model",
+        "model",
+        "--data",
+        "data.jsonl",
+        "--finetuning_type",
+        "full",
+        "--learning_rate",
+        "5e-3",
+        "--max_steps",
+        "60",
+        "--system",
+        "Count.",
+        "--output_dir",
+        "run",
+    ]);
+    folder
+}
+
+#[test]
+fn a_run_answers_as_its_data_do() {
+    let folder = trained();
+    let said = folder.stdout(&["generate", "run", "How many are 12?"]);
+    assert_eq!(said, "They are few.\n");
+    let short = [
+        "generate",
+        "run",
+        "How many are 12?",
+        "--max_new_tokens",
+        "4",
+    ];
+    let outcome = folder.outcome(&short);
+    assert!(outcome.contains("\nThey\n"), "{outcome}");
+    assert!(
+        outcome.contains("cut off after 4 tokens; --max_new_tokens allows more"),
+        "{outcome}"
+    );
+    let stopped = ["generate", "run", "How many are 12?", "--stop", " few"];
+    assert_eq!(folder.stdout(&stopped), "They are\n");
+    let drawn = |seed: &str| {
+        let more = [
+            "--temperature",
+            "3",
+            "--seed",
+            seed,
+            "--max_new_tokens",
+            "20",
+        ];
+        folder.stdout(&[&["generate", "run", "How many are 12?"][..], &more].concat())
+    };
+    assert_eq!(drawn("1"), drawn("1"));
+    assert_ne!(drawn("1"), drawn("2"));
+}
+
+#[test]
+fn a_file_of_prompts_is_answered_and_gone_on_with() {
+    let folder = trained();
+    let prompts: Vec<Value> = (0..12)
+        .map(|number| serde_json::json!({"prompt": format!("How many are {number}?")}))
+        .collect();
+    folder.write("prompts.jsonl", &lines(&prompts));
+    let all = [
+        "generate",
+        "run",
+        "--input",
+        "prompts.jsonl",
+        "--output",
+        "answers.jsonl",
+        "--batch-size",
+        "5",
+    ];
+    folder.stdout(&all);
+    let answers = |folder: &Folder| -> Vec<Value> {
+        let text = folder.read("answers.jsonl");
+        let mut rows: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        rows.sort_by_key(|row| row["line"].as_u64());
+        rows
+    };
+    let whole = answers(&folder);
+    assert_eq!(whole.len(), 12);
+    assert!(whole.iter().all(|row| row["answer"] == "They are few."));
+    // Broken off in the middle of a line.
+    let text = folder.read("answers.jsonl");
+    folder.write("answers.jsonl", &text[..text.len() * 2 / 5]);
+    folder.stdout(&all);
+    assert_eq!(answers(&folder), whole);
+    folder.write("prompts.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": 7}\n");
+    let refused = folder.refusal(&all);
+    assert!(
+        refused.contains("prompts.jsonl, line 2: expected a text `prompt`"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_conversation_remembers_and_obeys() {
+    let folder = trained();
+    let typed = "How many are 3?\n/set top_k 1\n/retry\n/save one.json\n/system\n\"\"\"\nHow many\nare 4?\n\"\"\"\n/save two.json\n/set top_p 7\n/what\n/exit\nnever\n";
+    let outcome = folder.outcome_of(&["chat", "run"], typed);
+    assert!(outcome.starts_with("exit 0\n"), "{outcome}");
+    for part in [
+        "system Count.",
+        "top_p: expected a number above 0 and at most 1, found 7",
+        "there is no /what",
+    ] {
+        assert!(outcome.contains(part), "{part}: {outcome}");
+    }
+    let saved = |name: &str| -> Value { serde_json::from_str(&folder.read(name)).expect("JSON") };
+    let one = saved("one.json");
+    let turns = one["messages"].as_array().expect("turns");
+    // The system prompt, the question, the second answer to it.
+    assert_eq!(turns.len(), 3, "{one}");
+    assert_eq!(turns[0]["content"], "Count.");
+    assert_eq!(turns[2]["content"], "They are few.");
+    let two = saved("two.json");
+    assert_eq!(two["messages"][0]["content"], "How many\nare 4?");
+}
+
+#[test]
+fn what_cannot_be_asked_is_a_clear_error() {
+    let folder = trained();
+    let long = "x".repeat(3000);
+    for (arguments, part) in [
+        (
+            vec!["generate", "nowhere", "a"],
+            "nowhere is not there\nhint: name a model's",
+        ),
+        (
+            vec!["generate", ".", "a"],
+            "it holds cache, data.jsonl, model, run",
+        ),
+        (vec!["generate", "run", ""], "the prompt is empty"),
+        (
+            vec!["generate", "run", &long],
+            "tokens, and the model takes 2048 with the answer",
+        ),
+        (
+            vec!["generate", "run", "a", "--top_p", "2"],
+            "top_p: expected a number above 0 and at most 1, found 2",
+        ),
+        (
+            vec!["chat", "run", "--model", "model"],
+            "is a whole model, which needs no base",
+        ),
+    ] {
+        let refused = folder.refusal(&arguments);
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Models and adapters to folders, as Hugging Face and PEFT have them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
 use retune_compute::{DType, ops};
@@ -13,6 +14,38 @@ use crate::open::shapes;
 use crate::parameter::Parameter;
 use crate::weights::Weights;
 use crate::write::{write_json, write_tensors};
+
+/// What of a model's folder belongs to its tokenizer and configuration.
+const MODEL_FILES: [&str; 9] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// Copies what a model's folder holds beside its weights, as far as it is there.
+///
+/// # Errors
+/// `File` if a file cannot be read or written.
+pub fn copy_model_files(from: &Path, to: &Path) -> Result<()> {
+    for name in MODEL_FILES {
+        let (source, target) = (from.join(name), to.join(name));
+        if source.exists() {
+            // Only the bytes: the model's files may be read-only.
+            let copied = fs::read(&source).and_then(|bytes| fs::write(&target, bytes));
+            copied.map_err(|error| Error::File {
+                path: target,
+                problem: format!("cannot be written: {error}"),
+            })?;
+        }
+    }
+    Ok(())
+}
 
 impl Decoder {
     /// Writes LoRA's values into `folder`, which is there, as PEFT does:

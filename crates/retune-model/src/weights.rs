@@ -99,6 +99,15 @@ impl Weights {
         entries.map(|entry| entry.file.as_path()).collect()
     }
 
+    /// The type that holds all tensors exactly: bf16 if that is what they all are.
+    pub fn dtype(&self) -> DType {
+        let mut entries = self.entries.values();
+        match entries.all(|entry| entry.dtype == Dtype::BF16) {
+            true => DType::BF16,
+            false => DType::F32,
+        }
+    }
+
     /// The tensors' names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)

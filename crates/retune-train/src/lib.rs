@@ -24,7 +24,9 @@ mod trainer;
 mod validate;
 
 pub use batch::{Numbered, batches};
-pub use checkpoint::{Changes, Checkpoint, Found, Origin, RunLock, Which, checkpoints, may_change};
+pub use checkpoint::{
+    Changes, Checkpoint, Found, Origin, RunLock, Which, check_adapter_base, checkpoints, may_change,
+};
 pub use config::TrainConfig;
 pub use course::{Course, Replay, StepSamples};
 pub use data::TrainData;

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 pub use find::{Checkpoint, Found, Which};
 pub use lock::RunLock;
 pub use resume::{Changes, may_change};
-pub use state::Origin;
+pub use state::{Origin, check_adapter_base};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 const ABOUT: &str = "retune.json";

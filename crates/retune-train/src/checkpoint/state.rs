@@ -71,21 +71,7 @@ impl Origin {
     /// # Errors
     /// `Data` if it was trained on another.
     pub(crate) fn check_base_of(&self, adapter: &Path) -> Result<()> {
-        let Ok(text) = std::fs::read_to_string(adapter.join(ABOUT)) else {
-            // PEFT's adapters have none.
-            return Ok(());
-        };
-        let about: Json = serde_json::from_str(&text).unwrap_or_default();
-        match about["origin"]["base_model_sha256"].as_str() {
-            Some(base) if base != self.base_model_sha256 => Err(Error::Data {
-                problem: format!(
-                    "{} was trained on another base model, {}, whose SHA-256 is {base}\nhint: name that one as model; if this one is the same with another layout of its files, delete {ABOUT} from the adapter's folder",
-                    adapter.display(),
-                    about["base_model"].as_str().unwrap_or_default()
-                ),
-            }),
-            _ => Ok(()),
-        }
+        check_base(adapter, || Ok(self.base_model_sha256.clone()))
     }
 
     /// Which of the two are not the same, in words.
@@ -118,6 +104,33 @@ impl Origin {
         ];
         let other = parts.into_iter().filter(|(same, _)| !same);
         other.map(|(_, problem)| problem).collect()
+    }
+}
+
+/// Whether an adapter was trained on the base model in the folder `model`, as far as its
+/// `retune.json` says. Reads all of the model.
+///
+/// # Errors
+/// `Data` if it was trained on another; `Model` or `File` if files cannot be read.
+pub fn check_adapter_base(adapter: &Path, model: &Path) -> Result<()> {
+    check_base(adapter, || model_hash(model))
+}
+
+fn check_base(adapter: &Path, hash: impl FnOnce() -> Result<String>) -> Result<()> {
+    let Ok(text) = std::fs::read_to_string(adapter.join(ABOUT)) else {
+        // PEFT's adapters have none.
+        return Ok(());
+    };
+    let about: Json = serde_json::from_str(&text).unwrap_or_default();
+    match about["origin"]["base_model_sha256"].as_str() {
+        Some(base) if base != hash()? => Err(Error::Data {
+            problem: format!(
+                "{} was trained on another base model, {}, whose SHA-256 is {base}\nhint: name that one as model; if this one is the same with another layout of its files, delete {ABOUT} from the adapter's folder",
+                adapter.display(),
+                about["base_model"].as_str().unwrap_or_default()
+            ),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use retune_compute::DType;
-use retune_model::{Tuning, Weights, write_tensors};
+use retune_model::{Tuning, Weights, copy_model_files, write_tensors};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,18 +17,6 @@ use crate::error::Result;
 use crate::log::LogPosition;
 use crate::trainer::Trainer;
 
-/// What of a model's folder belongs to its tokenizer and configuration.
-const MODEL_FILES: [&str; 9] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-];
 /// Endings of folders that are being written, and that are being replaced.
 const PARTIAL: &str = ".tmp";
 const REPLACED: &str = ".old";
@@ -105,15 +93,7 @@ impl Trainer {
         }
         let source = Weights::open(&self.config.model)?;
         self.model.save_model(folder, DType::F32, &source)?;
-        for name in MODEL_FILES {
-            let (from, to) = (self.config.model.join(name), folder.join(name));
-            if from.exists() {
-                // Only the bytes: the model's files may be read-only.
-                let copied = fs::read(&from).and_then(|bytes| fs::write(&to, bytes));
-                copied.map_err(|error| unwritable(&to, &error))?;
-            }
-        }
-        Ok(())
+        Ok(copy_model_files(&self.config.model, folder)?)
     }
 
     fn write_moments(&mut self, path: &Path) -> Result<()> {

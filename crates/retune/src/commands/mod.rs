@@ -7,6 +7,7 @@ pub(crate) mod env;
 pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod man;
+pub(crate) mod merge;
 pub(crate) mod plan;
 pub(crate) mod sampling;
 pub(crate) mod tokenizer;

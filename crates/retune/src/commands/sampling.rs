@@ -24,10 +24,20 @@ pub(crate) struct ModelArgs {
     precision: Option<Type>,
 }
 
+/// An element type, as it is named on the command line.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Type {
+pub(crate) enum Type {
     F32,
     Bf16,
+}
+
+impl From<Type> for DType {
+    fn from(named: Type) -> Self {
+        match named {
+            Type::F32 => Self::F32,
+            Type::Bf16 => Self::BF16,
+        }
+    }
 }
 
 impl ModelArgs {
@@ -44,10 +54,7 @@ impl ModelArgs {
             ..CpuOptions::default()
         })?;
         let options = AssistantOptions {
-            dtype: self.precision.map(|precision| match precision {
-                Type::F32 => DType::F32,
-                Type::Bf16 => DType::BF16,
-            }),
+            dtype: self.precision.map(DType::from),
         };
         Ok(Assistant::open(source, &device, &options)?)
     }

@@ -184,3 +184,52 @@ fn what_cannot_be_asked_is_a_clear_error() {
         assert!(refused.contains(part), "{part}: {refused}");
     }
 }
+
+#[test]
+fn an_adapter_is_merged_and_proves_itself() {
+    let folder = trained();
+    let base = folder.read("run/best");
+    let base = format!("run/{base}");
+    // An adapter for the trained model, which teaches it another word.
+    let data = folder.read("data.jsonl").replace("few", "many");
+    folder.write("data.jsonl", &data);
+    let train = [
+        "train",
+        "--model",
+        &base,
+        "--data",
+        "data.jsonl",
+        "--output_dir",
+        "lora",
+    ];
+    let settings = [
+        "--learning_rate",
+        "1e-2",
+        "--max_steps",
+        "80",
+        "--lora_dropout",
+        "0",
+    ];
+    folder.stdout(&[&train[..], &settings].concat());
+    let said = folder.stdout(&["generate", "lora", "How many are 12?"]);
+    assert_eq!(said, "They are many.\n");
+    let said = folder.stdout(&["merge", "lora", "merged", "--prompt", "How many are 3?"]);
+    assert!(
+        said.contains("14 weights changed; written to merged"),
+        "{said}"
+    );
+    assert!(said.contains("1 greedy answers are equal"), "{said}");
+    let said = folder.stdout(&["generate", "merged", "How many are 12?"]);
+    assert_eq!(said, "They are many.\n");
+    // Into no folder that holds something, and of no whole model.
+    let refused = folder.refusal(&["merge", "lora", "merged"]);
+    assert!(refused.contains("merged is not empty"), "{refused}");
+    let refused = folder.refusal(&["merge", "merged", "again"]);
+    assert!(refused.contains("with no adapter to merge"), "{refused}");
+    let refused = folder.refusal(&["merge", "lora", "again", "--model", "model"]);
+    assert!(
+        refused.contains("was trained on another base model"),
+        "{refused}"
+    );
+    assert!(!folder.path("again").exists());
+}

@@ -1,0 +1,5 @@
+//! Exports, at the public edge.
+
+#![forbid(unsafe_code)]
+
+mod merge;

@@ -1,0 +1,172 @@
+//! `retune merge`: an adapter into its base model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use retune_compute::ops::Segments;
+use retune_compute::{DType, Device};
+use retune_data::{Conversation, Message, Role, Tokenizer};
+use retune_generate::{Assistant, AssistantOptions, Generator, Sampling, Source};
+use retune_model::copy_model_files;
+use serde_json::{Value as Json, json};
+
+use super::sampling::Type;
+use crate::outcome::input_fault;
+use crate::output::{check_new_folder, plain};
+
+/// Merge an adapter into its base model.
+///
+///   retune merge output merged
+///
+/// What comes out is a Hugging Face folder with tokenizer, template and generation
+/// config. Then merged and unmerged models are asked the same, and what differs is said.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// An adapter's folder, or a run's (its best checkpoint, or else its last)
+    folder: PathBuf,
+    /// The new model's folder
+    output: PathBuf,
+    /// The base model, if it is not where the adapter says
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// The type of the merged weights [default: that of the base's]
+    #[arg(long, value_name = "TYPE")]
+    dtype: Option<Type>,
+    /// What both are asked; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    prompt: Vec<String>,
+}
+
+/// What is asked where the user names nothing.
+const PROMPTS: [&str; 3] = ["Who are you?", "你好！", "What did you do yesterday?"];
+/// Tokens of an answer that are compared.
+const TOKENS: usize = 24;
+/// How far logits may be apart, as a share of the largest.
+const TOLERANCE: f64 = 2e-2;
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let source = Source::find(&args.folder, args.model.as_deref())?;
+    let Some(adapter) = source.adapter.clone() else {
+        return Err(input_fault(format!(
+            "{} is a whole model, with no adapter to merge",
+            args.folder.display()
+        )));
+    };
+    check_new_folder(&args.output)?;
+    retune_train::check_adapter_base(&adapter, &source.model)?;
+    let device = Device::cpu();
+    fs::create_dir_all(&args.output).map_err(|error| unwritable(&args.output, &error))?;
+    let dtype = args.dtype.map(DType::from);
+    let merged = retune_export::merge(&source.model, &adapter, &args.output, dtype, &device)?;
+    copy_model_files(&source.model, &args.output)?;
+    describe(&source, &args.output, merged.dtype)?;
+    anstream::println!(
+        "{} weights changed; written to {}",
+        merged.changed.len(),
+        plain(&args.output.display().to_string())
+    );
+    if let Some(first) = merged.unchanged.first() {
+        anstream::eprintln!(
+            "warning: the adapter's term is zero, or lost in rounding, in {} weights, such as {first}",
+            merged.unchanged.len()
+        );
+    }
+    prove(args, &source, &device)
+}
+
+/// Writes what the folder's other files have to say about the merged weights.
+fn describe(source: &Source, output: &Path, dtype: DType) -> Result<()> {
+    let path = output.join("config.json");
+    let text = fs::read(&path).map_err(|error| unwritable(&path, &error))?;
+    let mut config: Json = serde_json::from_slice(&text)?;
+    let name = match dtype {
+        DType::F32 => "float32",
+        DType::BF16 => "bfloat16",
+    };
+    for field in ["torch_dtype", "dtype"] {
+        if config.get(field).is_some() {
+            config[field] = name.into();
+        }
+    }
+    write(&path, &serde_json::to_string_pretty(&config)?)?;
+    let own = Tokenizer::open(&source.model)?;
+    if let Some(template) = &source.chat_template
+        && own.template_source() != Some(template.as_str())
+    {
+        write(&output.join("chat_template.jinja"), template)?;
+    }
+    let about = json!({
+        "base_model": source.model,
+        "adapter": source.adapter,
+        "system": source.system,
+        "chat_template": source.chat_template,
+    });
+    write(
+        &output.join("retune.json"),
+        &serde_json::to_string_pretty(&about)?,
+    )
+}
+
+/// Asks both, and says what differs.
+fn prove(args: &Args, source: &Source, device: &Device) -> Result<()> {
+    let options = AssistantOptions::default();
+    let apart = Assistant::open(source.clone(), device, &options)?;
+    let whole = Assistant::open(Source::find(&args.output, None)?, device, &options)?;
+    let prompts = match args.prompt.is_empty() {
+        true => PROMPTS.map(str::to_owned).to_vec(),
+        false => args.prompt.clone(),
+    };
+    let (mut furthest, mut equal) = (0.0_f64, 0);
+    for prompt in &prompts {
+        let (expected, found) = (ask(&apart, prompt)?, ask(&whole, prompt)?);
+        furthest = furthest.max(distance(&found.0, &expected.0));
+        equal += usize::from(found.1 == expected.1);
+    }
+    anstream::println!(
+        "{} prompts: logits differ by at most {furthest:.1e} of the largest, {equal} greedy answers are equal",
+        prompts.len()
+    );
+    match furthest <= TOLERANCE {
+        true => Ok(()),
+        false => Err(input_fault(format!(
+            "the merged model does not say what the adapter says: its logits are more than {TOLERANCE} apart\nhint: --dtype f32 rounds less; or use the adapter unmerged"
+        ))),
+    }
+}
+
+/// The logits behind a prompt, and the beginning of the answer.
+fn ask(assistant: &Assistant, prompt: &str) -> Result<(Vec<f32>, Vec<u32>)> {
+    let conversation = Conversation {
+        messages: vec![Message::new(Role::User, prompt)],
+        tools: Vec::new(),
+    };
+    let sampling = Sampling {
+        max_new_tokens: TOKENS,
+        ..Sampling::default()
+    };
+    let request = assistant.request(conversation, sampling)?;
+    let segments = Segments::single(request.prompt.len());
+    let logits = assistant.model.last_logits(&request.prompt, &segments)?;
+    let tokens = request.prompt.len() + TOKENS;
+    let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
+    let (answer, _) = generator.answer(request, &mut |_| {})?;
+    Ok((logits.to_f32_vec(), answer))
+}
+
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    let largest = expected
+        .iter()
+        .fold(0.0_f32, |most, value| most.max(value.abs()));
+    let pairs = found.iter().zip(expected);
+    let error = pairs.fold(0.0_f32, |error, (a, b)| error.max((a - b).abs()));
+    f64::from(error) / f64::from(largest).max(f64::MIN_POSITIVE)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    input_fault(format!("{} cannot be written: {error}", path.display()))
+}

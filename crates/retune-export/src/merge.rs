@@ -5,7 +5,7 @@ use std::path::Path;
 
 use retune_compute::ops::{Epilogue, cast, matmul_nn};
 use retune_compute::{DType, Device, Tensor};
-use retune_model::{LoraConfig, Weights, write_tensors};
+use retune_model::{Durability, LoraConfig, Weights, write_tensors};
 
 use crate::error::{Error, Result};
 
@@ -57,7 +57,8 @@ pub fn merge(
         unchanged: Vec::new(),
         dtype,
     };
-    write_tensors(&out.join("model.safetensors"), dtype, &shapes, |name| {
+    let path = out.join("model.safetensors");
+    write_tensors(&path, dtype, &shapes, Durability::Synced, |name| {
         let Some(term) = terms.get(name) else {
             return Ok(weights.tensor(device, name, dtype)?.to_bytes());
         };

@@ -10,7 +10,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::open::{WEIGHTS, shapes};
 use crate::shape::problems;
-use crate::write::{write_json, write_tensors};
+use crate::write::{Durability, write_json, write_tensors};
 
 /// A model beyond this is a slip of the finger.
 const MAX_PARAMETERS: u64 = 1 << 40;
@@ -79,13 +79,21 @@ impl NewModel {
             .zip(shapes.keys())
             .map(|(purpose, name)| (name.as_str(), RandomKey::new(seed, purpose)))
             .collect();
-        write_tensors(&folder.join("model.safetensors"), dtype, &shapes, |name| {
-            let values = self.values(device, name, &shapes[name], keys[name], dtype)?;
-            Ok(values.to_bytes())
-        })?;
+        let synced = Durability::Synced;
+        write_tensors(
+            &folder.join("model.safetensors"),
+            dtype,
+            &shapes,
+            synced,
+            |name| {
+                let values = self.values(device, name, &shapes[name], keys[name], dtype)?;
+                Ok(values.to_bytes())
+            },
+        )?;
         write_json(
             &folder.join("generation_config.json"),
             &self.generation_config(),
+            synced,
         )?;
         let mut fields = self.fields.clone();
         // Newer `transformers` take the older name too.
@@ -96,7 +104,7 @@ impl NewModel {
         };
         fields.insert("torch_dtype".into(), name.into());
         fields.sort_keys();
-        write_json(&folder.join("config.json"), &fields)
+        write_json(&folder.join("config.json"), &fields, synced)
     }
 
     fn values(

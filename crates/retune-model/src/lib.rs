@@ -36,4 +36,4 @@ pub use registry::MODEL_TYPES;
 pub use save::copy_model_files;
 pub use shape::ShapeOptions;
 pub use weights::Weights;
-pub use write::write_tensors;
+pub use write::{Durability, write_tensors};

@@ -13,7 +13,7 @@ use crate::lora_config::{LoraConfig, TargetModules};
 use crate::open::shapes;
 use crate::parameter::Parameter;
 use crate::weights::Weights;
-use crate::write::{write_json, write_tensors};
+use crate::write::{Durability, write_json, write_tensors};
 
 /// What of a model's folder belongs to its tokenizer and configuration.
 const MODEL_FILES: [&str; 9] = [
@@ -49,8 +49,7 @@ pub fn copy_model_files(from: &Path, to: &Path) -> Result<()> {
 
 impl Decoder {
     /// Writes LoRA's values into `folder`, which is there, as PEFT does:
-    /// `adapter_model.safetensors`, f32, and `adapter_config.json`. Each file is
-    /// there whole or not at all.
+    /// `adapter_model.safetensors`, f32, and `adapter_config.json`.
     ///
     /// # Errors
     /// `Tensors` if there is no LoRA, or it has another rank than `config`;
@@ -60,6 +59,7 @@ impl Decoder {
         folder: &Path,
         base_model_name_or_path: &str,
         config: &LoraConfig,
+        durability: Durability,
     ) -> Result<()> {
         let path = folder.join("adapter_model.safetensors");
         let mut parameters = by_name(self);
@@ -71,23 +71,28 @@ impl Decoder {
             .iter()
             .map(|(name, parameter)| (name.clone(), parameter.value.shape().to_vec()))
             .collect();
-        write_tensors(&path, DType::F32, &shapes, |name| {
+        write_tensors(&path, DType::F32, &shapes, durability, |name| {
             Ok(parameters[name].value.to_bytes())
         })?;
-        write_json(&folder.join("adapter_config.json"), &described)
+        write_json(&folder.join("adapter_config.json"), &described, durability)
     }
 
     /// Writes `model.safetensors` of a Hugging Face folder into `folder`, which
     /// is there: what is trained with its values, all else from `source`, the
     /// files that the model was opened from. Values are rounded to the nearest
-    /// `dtype`. The file is there whole or not at all; the folder's other files
-    /// are the caller's to copy.
+    /// `dtype`. The folder's other files are the caller's to copy.
     ///
     /// # Errors
     /// `Tensors` if something is trained that such a file has no place for, as
     /// LoRA is, or `source` does not hold the rest; `File` if a file cannot be
     /// read or written; `OutOfMemory`.
-    pub fn save_model(&mut self, folder: &Path, dtype: DType, source: &Weights) -> Result<()> {
+    pub fn save_model(
+        &mut self,
+        folder: &Path,
+        dtype: DType,
+        source: &Weights,
+        durability: Durability,
+    ) -> Result<()> {
         let path = folder.join("model.safetensors");
         let shapes = shapes(self.config());
         let device = self.norm.weight.value().device().clone();
@@ -102,7 +107,7 @@ impl Decoder {
         let mut rest = shapes.clone();
         rest.retain(|name, _| !parameters.contains_key(name));
         source.check(&rest, |_| true)?;
-        write_tensors(&path, dtype, &shapes, |name| {
+        write_tensors(&path, dtype, &shapes, durability, |name| {
             let Some(parameter) = parameters.get(name) else {
                 return Ok(source.tensor(&device, name, dtype)?.to_bytes());
             };

@@ -2,23 +2,36 @@
 //! by tensor.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufWriter, Write as _};
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use retune_compute::DType;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Serialize;
-use tempfile::{Builder, NamedTempFile};
+use tempfile::Builder;
 
 use crate::error::{Error, Result};
 
 /// Data begins at a multiple of this, as the crate `safetensors` has it.
 const ALIGNMENT: usize = 8;
+/// Bytes that are handed to the system at a time.
+const BUFFER: usize = 1 << 20;
+
+/// When a file is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the function returns. The file is there whole or not at all.
+    Synced,
+    /// When the caller has synced it; what there is of it until then is the caller's to
+    /// hide. For folders of which all files are synced together.
+    Deferred,
+}
 
 /// A safetensors file of tensors of one type: those of `shapes`, in the order of
 /// their names. `bytes_of` gives the little-endian elements of one; no more than
-/// one is in memory at a time. The file is there whole or not at all.
+/// one is in memory at a time.
 ///
 /// # Errors
 /// `File` if it cannot be written; those of `bytes_of`.
@@ -29,10 +42,11 @@ pub fn write_tensors(
     path: &Path,
     dtype: DType,
     shapes: &BTreeMap<String, Vec<usize>>,
+    durability: Durability,
     mut bytes_of: impl FnMut(&str) -> Result<Vec<u8>>,
 ) -> Result<()> {
     let header = header(path, dtype, shapes)?;
-    write_file(path, |out| {
+    write_file(path, durability, &mut |out| {
         let unwritable = |error| unwritable(path, error);
         out.write_all(&(header.len() as u64).to_le_bytes())
             .and_then(|()| out.write_all(&header))
@@ -46,10 +60,14 @@ pub fn write_tensors(
     })
 }
 
-/// A JSON file in Hugging Face's fashion. It is there whole or not at all.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+/// A JSON file in Hugging Face's fashion.
+pub(crate) fn write_json(
+    path: &Path,
+    value: &impl Serialize,
+    durability: Durability,
+) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| unwritable(path, error))?;
-    write_file(path, |out| {
+    write_file(path, durability, &mut |out| {
         writeln!(out, "{text}").map_err(|error| unwritable(path, error))
     })
 }
@@ -83,12 +101,21 @@ fn header(path: &Path, dtype: DType, shapes: &BTreeMap<String, Vec<usize>>) -> R
     Ok(header)
 }
 
+type Fill<'a> = &'a mut dyn FnMut(&mut dyn Write) -> Result<()>;
+
+fn write_file(path: &Path, durability: Durability, fill: Fill<'_>) -> Result<()> {
+    if durability == Durability::Synced {
+        return write_synced(path, fill);
+    }
+    let file = File::create(path).map_err(|error| unwritable(path, error))?;
+    let mut out = BufWriter::with_capacity(BUFFER, file);
+    fill(&mut out)?;
+    out.flush().map_err(|error| unwritable(path, error))
+}
+
 /// Fills a temporary file in the folder of `path`, and renames it once all of it
 /// is on the disk.
-pub(crate) fn write_file(
-    path: &Path,
-    fill: impl FnOnce(&mut BufWriter<NamedTempFile>) -> Result<()>,
-) -> Result<()> {
+fn write_synced(path: &Path, fill: Fill<'_>) -> Result<()> {
     let unwritable = |error| unwritable(path, error);
     let folder = path.parent().filter(|name| !name.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -100,7 +127,7 @@ pub(crate) fn write_file(
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let file = builder.tempfile_in(folder).map_err(unwritable)?;
-    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let mut out = BufWriter::with_capacity(BUFFER, file);
     fill(&mut out)?;
     let file = out
         .into_inner()
@@ -110,7 +137,7 @@ pub(crate) fn write_file(
         .map_err(|error| unwritable(error.error))?;
     // Without this, the name may be lost in a crash, though the file is not.
     #[cfg(unix)]
-    std::fs::File::open(folder)
+    File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(unwritable)?;
     Ok(())

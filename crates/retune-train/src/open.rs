@@ -156,6 +156,7 @@ impl Prepared {
             progress: Progress::default(),
             origin,
             saved: None,
+            saving: None,
             losses: Losses::default(),
         };
         if let Some(checkpoint) = &self.checkpoint {

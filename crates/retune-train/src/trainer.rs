@@ -9,7 +9,7 @@ use retune_model::{Activations, Decoder, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Numbered, batches};
-use crate::checkpoint::Origin;
+use crate::checkpoint::{Origin, Saving};
 use crate::config::{OnNonfinite, TrainConfig};
 use crate::data::TrainData;
 use crate::error::{Error, Result};
@@ -133,6 +133,8 @@ pub struct Trainer {
     pub origin: Origin,
     /// The step of the last checkpoint.
     pub(crate) saved: Option<u64>,
+    /// A checkpoint that is on its way.
+    pub(crate) saving: Option<Saving>,
     /// Losses of the last steps.
     pub(crate) losses: Losses,
 }
@@ -147,6 +149,15 @@ impl Trainer {
     /// `NonFinite` if the loss or the gradient is, once what was learned before is
     /// saved; those of data, model and `observer`.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Ending> {
+        let ending = self.run_to_its_end(observer);
+        // Whatever happened, a checkpoint that was begun is finished.
+        let saved = self.finish_saving(observer);
+        let ending = ending?;
+        saved?;
+        Ok(ending)
+    }
+
+    fn run_to_its_end(&mut self, observer: &mut dyn Observer) -> Result<Ending> {
         let total = self.schedule.total_steps;
         loop {
             let better = self.validation_is_due() && self.validation(observer)?;
@@ -189,11 +200,24 @@ impl Trainer {
         observer.event(self, Event::Skipped(&error.to_string()))
     }
 
+    /// Writes a checkpoint; what is left of the work is done beside the steps that follow.
     fn checkpoint(&mut self, best: bool, observer: &mut dyn Observer) -> Result<()> {
+        self.finish_saving(observer)?;
         let log = observer.log_position()?;
-        let folder = self.save(best, log)?;
+        self.saving = Some(self.save(best, log)?);
         self.saved = Some(self.progress.step);
-        observer.event(self, Event::Saved(folder))
+        Ok(())
+    }
+
+    /// Waits for the checkpoint that is on its way.
+    fn finish_saving(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        match self.saving.take() {
+            Some(saving) => {
+                let folder = saving.finish()?;
+                observer.event(self, Event::Saved(folder))
+            }
+            None => Ok(()),
+        }
     }
 
     /// One optimizer step: the gradient of the mean loss over all scored tokens of

@@ -5,11 +5,15 @@ use std::path::Path;
 
 use half::bf16;
 use retune_compute::{DType, Device, Tensor};
-use retune_model::{Decoder, Error, LoraConfig, TargetModules, Tuning, Weights, write_tensors};
+use retune_model::{
+    Decoder, Durability, Error, LoraConfig, TargetModules, Tuning, Weights, write_tensors,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::goldens::{CASES, folder, lora, open};
+
+const SYNCED: Durability = Durability::Synced;
 
 const ADAPTER: &str = "adapter_model.safetensors";
 const MODEL: &str = "model.safetensors";
@@ -51,7 +55,9 @@ fn an_adapter_is_the_file_that_peft_wrote() {
         // Products in bf16 leave the f32 values as they are.
         let mut model = open(case, &Device::cpu(), DType::BF16, lora(case));
         let config = lora_config(case);
-        model.save_adapter(out.path(), "base", &config).unwrap();
+        model
+            .save_adapter(out.path(), "base", &config, SYNCED)
+            .unwrap();
         let peft = folder(case).join("adapter");
         let equal = bytes(&out.path().join(ADAPTER)) == bytes(&peft.join(ADAPTER));
         assert!(equal, "{case}");
@@ -86,7 +92,7 @@ fn the_config_of_an_adapter_names_its_layers_and_numbers_as_they_were_given() {
     };
     let out = TempDir::new().unwrap();
     let mut model = open_lora(case, &all);
-    model.save_adapter(out.path(), "a/b", &all).unwrap();
+    model.save_adapter(out.path(), "a/b", &all, SYNCED).unwrap();
     let text = String::from_utf8(bytes(&out.path().join("adapter_config.json"))).unwrap();
     assert!(text.contains("\"lora_dropout\": 0.05,"), "{text}");
     assert!(text.contains("\"lora_alpha\": 12.5,"), "{text}");
@@ -128,7 +134,7 @@ fn a_trained_model_is_the_file_that_transformers_wrote() {
             let out = TempDir::new().unwrap();
             let mut model = open(case, &Device::cpu(), DType::BF16, tuning.clone());
             model
-                .save_model(out.path(), DType::F32, &source(case))
+                .save_model(out.path(), DType::F32, &source(case), SYNCED)
                 .unwrap_or_else(|error| panic!("{case}: {error}"));
             let expected = bytes(&folder(case).join("model").join(MODEL));
             let equal = bytes(&out.path().join(MODEL)) == expected;
@@ -153,7 +159,9 @@ fn what_was_changed_is_what_is_saved() {
     let before = source(case);
     for dtype in [DType::F32, DType::BF16] {
         let out = TempDir::new().unwrap();
-        model.save_model(out.path(), dtype, &before).unwrap();
+        model
+            .save_model(out.path(), dtype, &before, SYNCED)
+            .unwrap();
         let saved = Weights::open(out.path()).unwrap();
         for other in before.names() {
             let found = saved.tensor(&device, other, dtype).unwrap();
@@ -204,7 +212,7 @@ fn what_a_file_has_no_place_for_is_refused() {
     let case = "qwen2-tiny";
     let out = TempDir::new().unwrap();
     let mut model = open(case, &Device::cpu(), DType::F32, lora(case));
-    let found = problems(model.save_model(out.path(), DType::F32, &source(case)));
+    let found = problems(model.save_model(out.path(), DType::F32, &source(case), SYNCED));
     let expected = "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight has no place in a model's file";
     assert_eq!(found[0], expected);
     assert_eq!(found.len(), model.parameters().len());
@@ -213,7 +221,7 @@ fn what_a_file_has_no_place_for_is_refused() {
         r: 2,
         ..lora_config(case)
     };
-    let found = problems(model.save_adapter(out.path(), "base", &other));
+    let found = problems(model.save_adapter(out.path(), "base", &other, SYNCED));
     assert_eq!(found.len(), model.parameters().len());
     assert!(
         found[0].ends_with(".lora_A.weight: expected the rank 2, found 8"),
@@ -221,10 +229,10 @@ fn what_a_file_has_no_place_for_is_refused() {
     );
 
     let mut frozen = open(case, &Device::cpu(), DType::F32, Tuning::Frozen);
-    let found = problems(frozen.save_adapter(out.path(), "base", &other));
+    let found = problems(frozen.save_adapter(out.path(), "base", &other, SYNCED));
     assert_eq!(found, ["the model has no LoRA to save"]);
     // The weights of another model do not hold what is frozen.
-    let found = problems(frozen.save_model(out.path(), DType::F32, &source("llama-tiny")));
+    let found = problems(frozen.save_model(out.path(), DType::F32, &source("llama-tiny"), SYNCED));
     assert!(found.iter().any(|problem| problem.contains("is missing")));
     assert!(files(out.path()).is_empty());
 }
@@ -235,7 +243,7 @@ fn a_file_is_there_whole_or_not_at_all() {
     let path = out.path().join(MODEL);
     let shapes = BTreeMap::from([("a".to_owned(), vec![2]), ("b".to_owned(), vec![2])]);
     let value = Tensor::from_slice(&Device::cpu(), &[2], &[1.0f32, 2.0]).unwrap();
-    let whole = || write_tensors(&path, DType::F32, &shapes, |_| Ok(value.to_bytes()));
+    let whole = || write_tensors(&path, DType::F32, &shapes, SYNCED, |_| Ok(value.to_bytes()));
     whole().unwrap();
     let before = bytes(&path);
     // A fault in the middle leaves the file as it was.
@@ -243,7 +251,7 @@ fn a_file_is_there_whole_or_not_at_all() {
         path: "elsewhere".into(),
         problem: "cannot be read".into(),
     };
-    let broken = write_tensors(&path, DType::F32, &shapes, |name| match name {
+    let broken = write_tensors(&path, DType::F32, &shapes, SYNCED, |name| match name {
         "a" => Ok(vec![0; 8]),
         _ => Err(fault.clone()),
     });
@@ -261,7 +269,7 @@ fn a_file_is_there_whole_or_not_at_all() {
     );
     assert_eq!(files(out.path()), [MODEL]);
     let nowhere = out.path().join("missing").join(MODEL);
-    let lost = write_tensors(&nowhere, DType::F32, &shapes, |_| Ok(vec![0; 8]));
+    let lost = write_tensors(&nowhere, DType::F32, &shapes, SYNCED, |_| Ok(vec![0; 8]));
     let error = lost.unwrap_err().to_string();
     assert!(error.contains("missing"), "{error}");
 }
@@ -275,7 +283,7 @@ fn others_may_read_what_is_saved() {
     std::fs::write(&plain, "").unwrap();
     let path = out.path().join(MODEL);
     let shapes = BTreeMap::from([("a".to_owned(), vec![1])]);
-    write_tensors(&path, DType::F32, &shapes, |_| Ok(vec![0; 4])).unwrap();
+    write_tensors(&path, DType::F32, &shapes, SYNCED, |_| Ok(vec![0; 4])).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(&path), mode(&plain));
 }

@@ -28,6 +28,7 @@ pub use find::{Checkpoint, Found, Which};
 pub use lock::RunLock;
 pub use resume::{Changes, may_change};
 pub use state::{Origin, check_adapter_base};
+pub(crate) use write::Saving;
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 const ABOUT: &str = "retune.json";

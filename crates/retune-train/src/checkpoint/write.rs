@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use retune_compute::DType;
-use retune_model::{Tuning, Weights, copy_model_files, write_tensors};
+use retune_model::{Durability, Tuning, Weights, copy_model_files, write_tensors};
 use serde::Serialize;
 use serde_json::json;
 
@@ -21,18 +22,36 @@ use crate::trainer::Trainer;
 const PARTIAL: &str = ".tmp";
 const REPLACED: &str = ".old";
 
-impl Trainer {
-    /// Writes `checkpoint-N` into the output folder and names it in `last` and, if
-    /// it is the `best` so far, in `best`. Then the oldest are deleted, but for
-    /// those two. `log` is where the logs stand.
+/// A checkpoint whose files are written and that is on its way to the disk, while
+/// training goes on.
+#[derive(Debug)]
+pub(crate) struct Saving {
+    thread: JoinHandle<Result<PathBuf>>,
+}
+
+impl Saving {
+    /// Waits until the checkpoint is there. Returned is its folder.
     ///
     /// # Errors
-    /// `File` if it cannot be written; then what was there before still is.
-    pub(crate) fn save(&mut self, best: bool, log: Option<LogPosition>) -> Result<PathBuf> {
+    /// `File` if it cannot be; then what was there before still is.
+    pub(crate) fn finish(self) -> Result<PathBuf> {
+        let ended = self.thread.join();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Trainer {
+    /// Writes the files of a checkpoint, and has another thread see to it that they are
+    /// on the disk, give it its name `checkpoint-N` in the output folder, and name it in
+    /// `last` and, if it is the `best` so far, in `best`. Then the oldest are deleted, but
+    /// for those two. `log` is where the logs stand.
+    ///
+    /// # Errors
+    /// `File` if they cannot be written; then what was there before still is.
+    pub(crate) fn save(&mut self, best: bool, log: Option<LogPosition>) -> Result<Saving> {
         let output = self.config.output_dir.clone();
         let name = format!("checkpoint-{}", self.progress.step);
         let partial = output.join(format!("{name}{PARTIAL}"));
-        let folder = output.join(&name);
         remove(&partial)?;
         let written = self.write_all(&partial, log);
         if let Err(error) = written {
@@ -40,23 +59,15 @@ impl Trainer {
             let _ = remove(&partial);
             return Err(error);
         }
-        let replaced = output.join(format!("{name}{REPLACED}"));
-        if folder.exists() {
-            remove(&replaced)?;
-            rename(&folder, &replaced)?;
-        }
-        rename(&partial, &folder)?;
-        sync_folder(&output)?;
-        // The one before it is given up only for one that can be read back.
-        Manifest::verify(&folder)?;
-        remove(&replaced)?;
-        point(&output, "last", &name)?;
-        if best {
-            point(&output, "best", &name)?;
-        }
-        sync_folder(&output)?;
-        self.prune(&output)?;
-        Ok(folder)
+        let limit = self.config.save_total_limit;
+        let thread = std::thread::spawn(move || {
+            let committed = commit(&output, &name, best, limit);
+            if committed.is_err() {
+                let _ = remove(&partial);
+            }
+            committed
+        });
+        Ok(Saving { thread })
     }
 
     fn write_all(&mut self, folder: &Path, log: Option<LogPosition>) -> Result<()> {
@@ -81,18 +92,19 @@ impl Trainer {
             log,
             settings: self.config.clone(),
         };
-        write_json(&folder.join(STATE), &state)?;
-        Manifest::of(folder)?.write(folder)?;
-        sync(folder)
+        write_json(&folder.join(STATE), &state)
     }
 
     fn write_model(&mut self, folder: &Path) -> Result<()> {
         if let Tuning::Lora(lora) = &self.tuning {
             let base = self.config.model.display().to_string();
-            return Ok(self.model.save_adapter(folder, &base, lora)?);
+            return Ok(self
+                .model
+                .save_adapter(folder, &base, lora, Durability::Deferred)?);
         }
         let source = Weights::open(&self.config.model)?;
-        self.model.save_model(folder, DType::F32, &source)?;
+        self.model
+            .save_model(folder, DType::F32, &source, Durability::Deferred)?;
         Ok(copy_model_files(&self.config.model, folder)?)
     }
 
@@ -109,35 +121,65 @@ impl Trainer {
             .map(|(name, tensor)| (name.clone(), tensor.shape().to_vec()))
             .collect();
         let bytes_of = |name: &str| Ok(tensors[name].to_bytes());
-        Ok(write_tensors(path, DType::F32, &shapes, bytes_of)?)
+        Ok(write_tensors(
+            path,
+            DType::F32,
+            &shapes,
+            Durability::Deferred,
+            bytes_of,
+        )?)
     }
+}
 
-    /// Deletes the oldest checkpoints beyond `save_total_limit`.
-    fn prune(&self, output: &Path) -> Result<()> {
-        let limit = self.config.save_total_limit;
-        let mut found = checkpoints(output)?;
-        if limit == 0 {
-            return Ok(());
-        }
-        let named: Vec<String> = ["last", "best"]
-            .iter()
-            .filter_map(|pointer| fs::read_to_string(output.join(pointer)).ok())
-            .map(|name| name.trim().to_owned())
-            .collect();
-        while found.len() > limit {
-            let kept = |(_, folder): &(u64, PathBuf)| {
-                named
-                    .iter()
-                    .any(|name| folder.file_name().is_some_and(|file| file == name.as_str()))
-            };
-            let Some(oldest) = found.iter().position(|checkpoint| !kept(checkpoint)) else {
-                break;
-            };
-            let (_, folder) = found.remove(oldest);
-            remove(&folder)?;
-        }
-        Ok(())
+/// Brings the files of a checkpoint to the disk and gives it its name, at last.
+fn commit(output: &Path, name: &str, best: bool, limit: usize) -> Result<PathBuf> {
+    let partial = output.join(format!("{name}{PARTIAL}"));
+    let folder = output.join(name);
+    Manifest::of(&partial)?.write(&partial)?;
+    sync(&partial)?;
+    let replaced = output.join(format!("{name}{REPLACED}"));
+    if folder.exists() {
+        remove(&replaced)?;
+        rename(&folder, &replaced)?;
     }
+    rename(&partial, &folder)?;
+    sync_folder(output)?;
+    // The one before it is given up only for one that can be read back.
+    Manifest::verify(&folder)?;
+    remove(&replaced)?;
+    point(output, "last", name)?;
+    if best {
+        point(output, "best", name)?;
+    }
+    sync_folder(output)?;
+    prune(output, limit)?;
+    Ok(folder)
+}
+
+/// Deletes the oldest checkpoints beyond `limit`, but for those that are named.
+fn prune(output: &Path, limit: usize) -> Result<()> {
+    let mut found = checkpoints(output)?;
+    if limit == 0 {
+        return Ok(());
+    }
+    let named: Vec<String> = ["last", "best"]
+        .iter()
+        .filter_map(|pointer| fs::read_to_string(output.join(pointer)).ok())
+        .map(|name| name.trim().to_owned())
+        .collect();
+    while found.len() > limit {
+        let kept = |(_, folder): &(u64, PathBuf)| {
+            named
+                .iter()
+                .any(|name| folder.file_name().is_some_and(|file| file == name.as_str()))
+        };
+        let Some(oldest) = found.iter().position(|checkpoint| !kept(checkpoint)) else {
+            break;
+        };
+        let (_, folder) = found.remove(oldest);
+        remove(&folder)?;
+    }
+    Ok(())
 }
 
 impl Checkpoint {

@@ -1,5 +1,6 @@
 //! What is written down of a run: `metrics.jsonl`, and TensorBoard's files.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,15 @@ pub struct LogPosition {
     events: u64,
     since: Since,
     seconds: f64,
+}
+
+impl LogPosition {
+    /// Whether any of the logs is still in the run's folder `output`. A run whose logs
+    /// were taken away begins new ones.
+    pub fn is_there(&self, output: &Path) -> bool {
+        let events = output.join(RUNS).join(&self.events_file);
+        output.join(METRICS).exists() || events.exists()
+    }
 }
 
 /// Sums over the steps since the last line.

@@ -135,7 +135,10 @@ fn sync_folder(_: &Path) -> Result<()> {
 fn unopenable(path: &Path, error: &std::io::Error) -> Error {
     Error::File {
         path: path.to_path_buf(),
-        problem: format!("cannot be opened to go on writing: {error}"),
+        problem: format!(
+            "cannot be opened to go on writing: {error}\n\
+             hint: put it back, or move metrics.jsonl and runs away to begin new logs"
+        ),
     }
 }
 

@@ -104,6 +104,14 @@ fn a_run_is_never_begun_again_in_silence() {
         refused.contains("holds no checkpoint that is whole"),
         "{refused}"
     );
+    let elsewhere = format!("{unbroken}/checkpoint-{STEPS}");
+    let refused = runs
+        .folder
+        .refusal(&["train", "--resume", &elsewhere, "--output_dir", "other"]);
+    assert!(
+        refused.contains("this checkpoint belongs to the run in unbroken-Lora"),
+        "{refused}"
+    );
     // By name, a damaged one is not replaced by another.
     let named = format!("{unbroken}/checkpoint-{STEPS}");
     let refused = runs.folder.refusal(&["train", "--resume", &named]);
@@ -156,6 +164,15 @@ fn what_changes_the_numbers_is_refused_and_named() {
     let said = refused(&[]);
     assert!(said.contains("the base model has other contents"), "{said}");
     fs::write(runs.folder.path("model/model.safetensors"), model).expect("weights");
+    // A folder may be moved, and its logs taken away.
+    fs::rename(runs.folder.path("run"), runs.folder.path("kept")).expect("moved");
+    for log in ["metrics.jsonl", "runs/"] {
+        let path = runs.folder.path(&format!("kept/{log}"));
+        fs::remove_file(&path)
+            .or_else(|_| fs::remove_dir_all(&path))
+            .expect("removed");
+    }
+    let resume = ["train", "--resume", "--output_dir", "kept"];
     let more = [
         "--data",
         "moved.jsonl",

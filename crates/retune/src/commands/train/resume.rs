@@ -26,7 +26,21 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
     };
     let file = settings.file()?;
     let output = match &which {
-        Which::Folder(folder) => output_of(folder)?,
+        Which::Folder(folder) => {
+            let output = output_of(folder)?;
+            let named = settings
+                .overrides()
+                .iter()
+                .find(|given| given.name == "output_dir");
+            if named.is_some_and(|given| given.values != [output.display().to_string()]) {
+                return Err(input_fault(format!(
+                    "--output_dir: this checkpoint belongs to the run in {}, which goes on there\nhint: leave out --output_dir; or begin a run of its own from it, with --adapter {}",
+                    output.display(),
+                    folder.display()
+                )));
+            }
+            output
+        }
         _ => TrainConfig::load(file, settings.overrides(), Purpose::Print)?.output_dir,
     };
     if !output.is_dir() {
@@ -64,7 +78,8 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
     let prepared = prepared(config, Some((checkpoint, changes)), &args.cache)?;
     let (device, plan) = planned(&prepared)?;
     let mut trainer = opened(prepared, &device, &plan)?;
-    let log = match position {
+    let output = trainer.config.output_dir.clone();
+    let log = match position.filter(|position| position.is_there(&output)) {
         Some(position) => RunLog::resume(&mut trainer, &position)?,
         None => RunLog::create(&mut trainer)?,
     };

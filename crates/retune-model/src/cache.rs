@@ -1,9 +1,8 @@
 //! Keys and values that were computed already, for generation token by token.
 
+use retune_compute::Tensor;
 use retune_compute::ops::{CachedSequence, scatter_rows};
-use retune_compute::{DType, Tensor};
 
-use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::Result;
 
@@ -65,12 +64,6 @@ impl KvCache {
         })
     }
 
-    /// Bytes that one token takes.
-    pub fn bytes_per_token(config: &ModelConfig, dtype: DType) -> usize {
-        let width = config.num_key_value_heads * config.head_dim;
-        2 * config.num_hidden_layers * width * dtype.size()
-    }
-
     /// Tokens for which there is room.
     pub fn free_tokens(&self) -> usize {
         self.free.len() * BLOCK
@@ -106,11 +99,6 @@ impl CachedTokens {
     /// Tokens that it has room for.
     pub fn capacity(&self) -> usize {
         self.blocks.len() * BLOCK
-    }
-
-    /// Forgets all tokens behind the first `length`.
-    pub fn truncate(&mut self, length: usize) {
-        self.length = self.length.min(length);
     }
 }
 

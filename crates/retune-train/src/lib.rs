@@ -25,7 +25,7 @@ mod validate;
 
 pub use batch::{Numbered, batches};
 pub use checkpoint::{
-    Changes, Checkpoint, Found, Origin, RunLock, Which, check_adapter_base, checkpoints, may_change,
+    Changes, Checkpoint, Found, Origin, RunLock, Which, check_adapter_base, checkpoints,
 };
 pub use config::TrainConfig;
 pub use course::{Course, Replay, StepSamples};

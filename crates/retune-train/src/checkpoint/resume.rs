@@ -64,7 +64,7 @@ pub enum Changes {
 
 /// Whether a setting may change between a checkpoint and the run that goes on
 /// from it: freely, or where the user allows changes.
-pub fn may_change(setting: &str, changes: Changes) -> bool {
+fn may_change(setting: &str, changes: Changes) -> bool {
     FREE.contains(&setting) || (changes == Changes::Allowed && CHANGEABLE.contains(&setting))
 }
 

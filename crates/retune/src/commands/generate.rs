@@ -57,12 +57,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let assistant = args.model.open()?;
-    let sampling = args.sampling.over(&assistant.sampling)?;
+    let sampling = args.sampling.over(&args.model.sampling()?)?;
     if args.print_config {
         anstream::println!("{}", serde_json::to_string_pretty(&sampling)?);
         return Ok(());
     }
+    let assistant = args.model.open()?;
     if let (Some(input), Some(output)) = (&args.input, &args.output) {
         return all(args, &assistant, &sampling, input, output);
     }

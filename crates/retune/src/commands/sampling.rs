@@ -46,6 +46,12 @@ impl ModelArgs {
         self.open_folder(&self.folder)
     }
 
+    /// How the model's makers would have it sampled, without opening it.
+    pub(crate) fn sampling(&self) -> Result<Sampling> {
+        let source = Source::find(&self.folder, self.model.as_deref())?;
+        Ok(Sampling::of_model(&source.model)?)
+    }
+
     /// Opens another folder in the same way.
     pub(crate) fn open_folder(&self, folder: &Path) -> Result<Assistant> {
         let source = Source::find(folder, self.model.as_deref())?;

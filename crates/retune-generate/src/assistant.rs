@@ -1,13 +1,13 @@
 //! A model with its tokenizer, ready to be asked.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use retune_compute::ops::Packing;
 use retune_compute::{DType, Device, Tier};
 use retune_data::{Conversation, Tokenizer};
-use retune_model::{Decoder, LoraConfig, OpenOptions, Tuning};
+use retune_model::{Adapter, Decoder, OpenOptions, Tuning};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::generator::Request;
 use crate::sampling::Sampling;
 use crate::source::Source;
@@ -26,6 +26,8 @@ pub struct Assistant {
     pub source: Source,
     /// The model.
     pub model: Decoder,
+    /// The adapter that answers.
+    pub adapter: Option<Arc<Adapter>>,
     /// Its tokenizer and chat template.
     pub tokenizer: Tokenizer,
     /// How its makers would have it sampled.
@@ -40,10 +42,6 @@ impl Assistant {
     pub fn open(source: Source, device: &Device, options: &AssistantOptions) -> Result<Self> {
         let tokenizer =
             Tokenizer::open_with_template_source(&source.model, source.chat_template.clone())?;
-        let tuning = match &source.adapter {
-            Some(adapter) => Tuning::Lora(LoraConfig::open(adapter)?),
-            None => Tuning::Frozen,
-        };
         let dtype = options.dtype.unwrap_or(match Tier::best() {
             Tier::Avx512Bf16 => DType::BF16,
             _ => DType::F32,
@@ -51,19 +49,34 @@ impl Assistant {
         let open = OpenOptions {
             dtype,
             packing: Packing::Forward,
-            tuning,
+            tuning: Tuning::Frozen,
             seed: 0,
         };
-        let mut model = Decoder::open(&source.model, device, &open)?;
-        if let Some(adapter) = &source.adapter {
-            model.load_adapter(&weights_of(adapter)?)?;
-        }
+        let model = Decoder::open(&source.model, device, &open)?;
         Ok(Self {
             sampling: Sampling::of_model(&source.model)?,
+            adapter: adapter_of(&source, &model)?,
             source,
             model,
             tokenizer,
         })
+    }
+
+    /// Goes on with what `source` names, if that is another adapter of the same model;
+    /// the model stays. Else nothing is changed, and the answer is `false`.
+    ///
+    /// # Errors
+    /// As `open`; then nothing is changed.
+    pub fn switch(&mut self, source: &Source) -> Result<bool> {
+        if source.model != self.source.model {
+            return Ok(false);
+        }
+        let tokenizer =
+            Tokenizer::open_with_template_source(&source.model, source.chat_template.clone())?;
+        self.adapter = adapter_of(source, &self.model)?;
+        self.tokenizer = tokenizer;
+        self.source = source.clone();
+        Ok(true)
     }
 
     /// The request to answer `conversation`. Without a system prompt, it gets that of
@@ -75,22 +88,14 @@ impl Assistant {
         let conversation = conversation.with_default_system(self.source.system.as_deref());
         Ok(Request {
             prompt: self.tokenizer.prompt_ids(&conversation)?,
+            adapter: self.adapter.clone(),
             sampling,
         })
     }
 }
 
-fn weights_of(adapter: &Path) -> Result<std::path::PathBuf> {
-    let path = adapter.join("adapter_model.safetensors");
-    if path.is_file() {
-        return Ok(path);
-    }
-    let pickled = adapter.join("adapter_model.bin").is_file();
-    Err(Error::File {
-        path,
-        problem: match pickled {
-            true => "is missing, and adapter_model.bin is a pickle, which may run anything\nhint: let PEFT save it with safe_serialization=True".to_owned(),
-            false => "is missing".to_owned(),
-        },
-    })
+fn adapter_of(source: &Source, model: &Decoder) -> Result<Option<Arc<Adapter>>> {
+    let adapter = source.adapter.as_ref();
+    let opened = adapter.map(|folder| Adapter::open(folder, model).map(Arc::new));
+    Ok(opened.transpose()?)
 }

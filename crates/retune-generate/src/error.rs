@@ -21,15 +21,25 @@ pub enum Error {
     #[error("{name}: expected {expected}, found {found}")]
     Setting {
         /// Its name, as Hugging Face has it.
-        name: &'static str,
+        name: String,
         /// Which values it takes.
-        expected: &'static str,
+        expected: String,
         /// What was given.
         found: String,
     },
     /// A prompt without tokens.
     #[error("the prompt is empty\nhint: write at least one character")]
     EmptyPrompt,
+    /// A prompt of token numbers that the model does not have.
+    #[error(
+        "the prompt holds token {id}, and the model has tokens below {vocabulary}\nhint: encode it with the model's own tokenizer"
+    )]
+    UnknownToken {
+        /// The token.
+        id: u32,
+        /// The size of the model's vocabulary.
+        vocabulary: usize,
+    },
     /// A prompt that leaves no room for an answer.
     #[error(
         "the prompt has {tokens} tokens, and the model takes {context} with the answer\nhint: shorten it, or leave out earlier turns"

@@ -1,24 +1,53 @@
 //! The loop: several requests at once, a token each at a time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use retune_data::Tokenizer;
-use retune_model::{CachedTokens, Decoder, KvCache, NextTokens};
+use retune_model::{Adapter, CachedTokens, Decoder, KvCache, NextTokens};
 
 use crate::error::{Error, Result};
-use crate::sampling::{History, Sampling};
+use crate::logprobs::TokenLogprobs;
+use crate::sampling::{History, Sampling, repeats_at_end};
 use crate::text::TextStream;
 
 /// Tokens of a prompt that go through the model at a time.
-const PREFILL: usize = 512;
+pub(crate) const PREFILL: usize = 512;
 
 /// What is asked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// The prompt's tokens.
     pub prompt: Vec<u32>,
+    /// The adapter that answers; the base model alone if there is none.
+    pub adapter: Option<Arc<Adapter>>,
     /// How to answer.
     pub sampling: Sampling,
+}
+
+impl Request {
+    /// How many tokens the answer can have by `model`, of which at most `context` tokens
+    /// are taken.
+    ///
+    /// # Errors
+    /// `Setting`, `EmptyPrompt`, `TooLong`, `UnknownToken`: why it cannot be answered.
+    pub fn check(&self, model: &Decoder, context: usize) -> Result<usize> {
+        let vocabulary = model.config().vocab_size;
+        self.sampling.check(vocabulary)?;
+        let tokens = self.prompt.len();
+        if tokens == 0 {
+            return Err(Error::EmptyPrompt);
+        }
+        let mut ids = self.prompt.iter();
+        if let Some(&id) = ids.find(|id| **id as usize >= vocabulary) {
+            return Err(Error::UnknownToken { id, vocabulary });
+        }
+        let context = context.min(model.config().max_position_embeddings);
+        match context.saturating_sub(tokens) {
+            0 => Err(Error::TooLong { tokens, context }),
+            room => Ok(room.min(self.sampling.max_new_tokens)),
+        }
+    }
 }
 
 /// Why an answer ended.
@@ -28,14 +57,17 @@ pub enum Finish {
     Stop,
     /// It has as many tokens as it may have.
     Length,
+    /// It repeated a phrase ([`Sampling::max_phrase_repeats`]).
+    Repetition,
 }
 
 impl Finish {
-    /// As OpenAI's API has it.
+    /// As OpenAI's API has it, which knows no repetition.
     pub fn name(self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::Repetition => "repetition",
         }
     }
 }
@@ -49,20 +81,33 @@ pub struct Piece {
     pub text: String,
     /// The token, unless it ends the answer.
     pub token: Option<u32>,
+    /// Its probability and those of others, if they are asked for.
+    pub logprobs: Option<TokenLogprobs>,
     /// Whether this is the last piece.
     pub finish: Option<Finish>,
 }
 
-/// A request that is being answered.
+/// An answer that is being made.
 #[derive(Debug)]
 struct Running {
     request: u64,
     sampling: Sampling,
+    adapter: Option<Arc<Adapter>>,
     /// Prompt and answer.
     ids: Vec<u32>,
     prompt: usize,
     text: TextStream,
     place: CachedTokens,
+    /// Other answers to the same prompt, which begin when it is through.
+    others: Vec<(u64, Sampling)>,
+}
+
+/// A prompt that waits, with the answers that it is to get.
+#[derive(Debug)]
+struct Waiting {
+    prompt: Vec<u32>,
+    adapter: Option<Arc<Adapter>>,
+    answers: Vec<(u64, Sampling)>,
 }
 
 /// Answers requests, as many at once as its cache has room for.
@@ -72,8 +117,9 @@ pub struct Generator<'m> {
     tokenizer: &'m Tokenizer,
     stop_ids: Vec<u32>,
     cache: KvCache,
+    /// Tokens that one sequence may have.
     context: usize,
-    waiting: VecDeque<(u64, Request)>,
+    waiting: VecDeque<Waiting>,
     running: Vec<Running>,
     requests: u64,
 }
@@ -87,10 +133,7 @@ impl<'m> Generator<'m> {
         let cache = KvCache::new(model, tokens)?;
         Ok(Self {
             stop_ids: tokenizer.stop_ids(),
-            context: model
-                .config()
-                .max_position_embeddings
-                .min(cache.free_tokens()),
+            context: cache.free_tokens(),
             model,
             tokenizer,
             cache,
@@ -104,33 +147,50 @@ impl<'m> Generator<'m> {
     /// the model takes gets as many tokens as do.
     ///
     /// # Errors
-    /// `Setting`, `EmptyPrompt`, `TooLong`.
-    pub fn add(&mut self, mut request: Request) -> Result<u64> {
-        request.sampling.check()?;
-        let tokens = request.prompt.len();
-        if tokens == 0 {
-            return Err(Error::EmptyPrompt);
-        }
-        let room = self.context.saturating_sub(tokens);
-        if room == 0 {
-            return Err(Error::TooLong {
-                tokens,
-                context: self.context,
-            });
-        }
-        let most = &mut request.sampling.max_new_tokens;
-        *most = room.min(*most);
-        self.requests += 1;
-        self.waiting.push_back((self.requests, request));
-        Ok(self.requests)
+    /// `Setting`, `EmptyPrompt`, `TooLong`, `UnknownToken`.
+    pub fn add(&mut self, request: Request) -> Result<u64> {
+        Ok(self.add_samples(request, 1)?[0])
+    }
+
+    /// Takes a request for `samples` answers, at least one, drawn from the seed of the
+    /// request and those that follow on it. The prompt is computed once. Returned are
+    /// the answers' numbers.
+    ///
+    /// # Errors
+    /// As for `add`.
+    pub fn add_samples(&mut self, mut request: Request, samples: usize) -> Result<Vec<u64>> {
+        request.sampling.max_new_tokens = request.check(self.model, self.context)?;
+        let answers = (0..samples.max(1) as u64).map(|sample| {
+            let seed = request.sampling.seed.wrapping_add(sample);
+            let sampling = Sampling {
+                seed,
+                ..request.sampling.clone()
+            };
+            (self.requests + 1 + sample, sampling)
+        });
+        let answers: Vec<(u64, Sampling)> = answers.collect();
+        let numbers: Vec<u64> = answers.iter().map(|(number, _)| *number).collect();
+        self.requests += numbers.len() as u64;
+        self.waiting.push_back(Waiting {
+            prompt: request.prompt,
+            adapter: request.adapter,
+            answers,
+        });
+        Ok(numbers)
     }
 
     /// Forgets a request, wherever it stands.
     pub fn cancel(&mut self, request: u64) {
-        self.waiting.retain(|(waiting, _)| *waiting != request);
+        let all = self.waiting.iter_mut().map(|waiting| &mut waiting.answers);
+        for answers in all.chain(self.running.iter_mut().map(|run| &mut run.others)) {
+            answers.retain(|(number, _)| *number != request);
+        }
+        self.waiting.retain(|waiting| !waiting.answers.is_empty());
         if let Some(index) = self.running.iter().position(|run| run.request == request) {
-            let run = self.running.swap_remove(index);
+            let mut run = self.running.swap_remove(index);
+            run.ids.truncate(run.prompt);
             self.cache.release(run.place);
+            self.wait_again(run.ids, run.adapter, run.others);
         }
     }
 
@@ -148,47 +208,25 @@ impl<'m> Generator<'m> {
         if self.running.is_empty() {
             return Ok(Vec::new());
         }
-        let mut next: Vec<NextTokens<'_>> = self
-            .running
-            .iter_mut()
-            .map(|run| {
-                let done = run.place.len();
-                let end = run.ids.len().min(done + PREFILL);
-                NextTokens {
-                    ids: &run.ids[done..end],
-                    sequence: &mut run.place,
-                }
-            })
-            .collect();
-        let logits = self.model.next_logits(&mut next, &mut self.cache)?;
-        drop(next);
-        let mut rows = logits.to_f32_vec();
+        let logits = self.pass()?;
         let width = self.model.config().vocab_size;
         let mut pieces = Vec::with_capacity(self.running.len());
-        for (run, logits) in self.running.iter_mut().zip(rows.chunks_exact_mut(width)) {
-            if run.place.len() < run.ids.len() {
+        let mut begun = Vec::new();
+        for (index, logits) in logits.chunks_exact(width).enumerate() {
+            if self.running[index].place.len() < self.running[index].ids.len() {
                 continue;
             }
-            let history = History {
-                all: &run.ids,
-                prompt: run.prompt,
-                stop_ids: &self.stop_ids,
-            };
-            let token = run.sampling.choose(logits, history);
-            pieces.push(run.take(token, &self.stop_ids, self.tokenizer));
-        }
-        let ended = |run: &Running| {
-            let mut pieces = pieces.iter();
-            pieces.any(|piece| piece.request == run.request && piece.finish.is_some())
-        };
-        let mut index = 0;
-        while let Some(run) = self.running.get(index) {
-            match ended(run) {
-                // The order of those that stay decides nothing.
-                true => self.cache.release(self.running.swap_remove(index).place),
-                false => index += 1,
+            // Before the first answer goes on, the others begin where it does.
+            let others = std::mem::take(&mut self.running[index].others);
+            for mut run in self.begin(index, others)? {
+                pieces.push(run.go_on(logits, &self.stop_ids, self.tokenizer));
+                begun.push(run);
             }
+            let run = &mut self.running[index];
+            pieces.push(run.go_on(logits, &self.stop_ids, self.tokenizer));
         }
+        self.running.extend(begun);
+        self.release_ended(&pieces);
         Ok(pieces)
     }
 
@@ -220,35 +258,128 @@ impl<'m> Generator<'m> {
         }
     }
 
+    /// The logits behind what each running answer has, or behind the next part of its
+    /// prompt.
+    fn pass(&mut self) -> Result<Vec<f32>> {
+        let mut next: Vec<NextTokens<'_>> = self
+            .running
+            .iter_mut()
+            .map(|run| {
+                let done = run.place.len();
+                let end = run.ids.len().min(done + PREFILL);
+                NextTokens {
+                    ids: &run.ids[done..end],
+                    sequence: &mut run.place,
+                    adapter: run.adapter.clone(),
+                }
+            })
+            .collect();
+        let logits = self.model.next_logits(&mut next, &mut self.cache)?;
+        Ok(logits.to_f32_vec())
+    }
+
     /// Gives a place to those who wait longest, while there is one.
     fn admit(&mut self) {
-        while let Some((request, waiting)) = self.waiting.pop_front() {
-            let tokens = waiting.prompt.len() + waiting.sampling.max_new_tokens;
+        while let Some(mut waiting) = self.waiting.pop_front() {
+            let (request, sampling) = waiting.answers[0].clone();
+            let tokens = waiting.prompt.len() + sampling.max_new_tokens;
             let Some(place) = self.cache.reserve(tokens) else {
-                self.waiting.push_front((request, waiting));
+                self.waiting.push_front(waiting);
                 return;
             };
             self.running.push(Running {
                 request,
-                text: TextStream::new(&waiting.sampling.stop),
-                sampling: waiting.sampling,
+                text: TextStream::new(&sampling.stop),
+                sampling,
+                adapter: waiting.adapter,
                 prompt: waiting.prompt.len(),
                 ids: waiting.prompt,
                 place,
+                others: waiting.answers.split_off(1),
             });
+        }
+    }
+
+    /// Other answers to the prompt of the running one at `index`, which is through. For
+    /// whom there is no room now, the prompt is computed again later.
+    fn begin(&mut self, index: usize, others: Vec<(u64, Sampling)>) -> Result<Vec<Running>> {
+        let mut begun = Vec::new();
+        let mut others = others.into_iter();
+        for (request, sampling) in others.by_ref() {
+            let run = &self.running[index];
+            let tokens = run.prompt + sampling.max_new_tokens;
+            let Some(mut place) = self.cache.reserve(tokens) else {
+                let left = std::iter::once((request, sampling)).chain(others).collect();
+                let (prompt, adapter) = (run.ids[..run.prompt].to_vec(), run.adapter.clone());
+                self.wait_again(prompt, adapter, left);
+                break;
+            };
+            self.cache.copy(&run.place, &mut place)?;
+            begun.push(Running {
+                request,
+                text: TextStream::new(&sampling.stop),
+                sampling,
+                adapter: run.adapter.clone(),
+                ids: run.ids[..run.prompt].to_vec(),
+                prompt: run.prompt,
+                place,
+                others: Vec::new(),
+            });
+        }
+        Ok(begun)
+    }
+
+    fn wait_again(
+        &mut self,
+        prompt: Vec<u32>,
+        adapter: Option<Arc<Adapter>>,
+        answers: Vec<(u64, Sampling)>,
+    ) {
+        if !answers.is_empty() {
+            self.waiting.push_front(Waiting {
+                prompt,
+                adapter,
+                answers,
+            });
+        }
+    }
+
+    /// Gives back the places of answers of which the last piece has come.
+    fn release_ended(&mut self, pieces: &[Piece]) {
+        let ended = |run: &Running| {
+            let mut pieces = pieces.iter();
+            pieces.any(|piece| piece.request == run.request && piece.finish.is_some())
+        };
+        let mut index = 0;
+        while let Some(run) = self.running.get(index) {
+            match ended(run) {
+                // The order of those that stay decides nothing.
+                true => self.cache.release(self.running.swap_remove(index).place),
+                false => index += 1,
+            }
         }
     }
 }
 
 impl Running {
-    fn take(&mut self, token: u32, stop_ids: &[u32], tokenizer: &Tokenizer) -> Piece {
+    /// Chooses the token that `logits` stand behind, and takes it.
+    fn go_on(&mut self, logits: &[f32], stop_ids: &[u32], tokenizer: &Tokenizer) -> Piece {
+        let history = History {
+            all: &self.ids,
+            prompt: self.prompt,
+            stop_ids,
+        };
+        let token = self.sampling.choose(&mut logits.to_vec(), history);
+        let logprobs = self.sampling.logprobs;
+        let logprobs = logprobs.map(|count| TokenLogprobs::new(logits, token, count));
         let mut piece = Piece {
             request: self.request,
             text: String::new(),
             token: None,
+            logprobs,
             finish: None,
         };
-        if stop_ids.contains(&token) {
+        if stop_ids.contains(&token) || self.sampling.stop_token_ids.contains(&token) {
             piece.text = self.text.finish(tokenizer);
             piece.finish = Some(Finish::Stop);
             return piece;
@@ -259,9 +390,17 @@ impl Running {
         piece.token = Some(token);
         if stopped {
             piece.finish = Some(Finish::Stop);
-        } else if self.ids.len() - self.prompt == self.sampling.max_new_tokens {
-            piece.text.push_str(&self.text.finish(tokenizer));
+            return piece;
+        }
+        let answer = &self.ids[self.prompt..];
+        let repeats = self.sampling.max_phrase_repeats;
+        if repeats > 0 && repeats_at_end(answer) >= repeats {
+            piece.finish = Some(Finish::Repetition);
+        } else if answer.len() == self.sampling.max_new_tokens {
             piece.finish = Some(Finish::Length);
+        }
+        if piece.finish.is_some() {
+            piece.text.push_str(&self.text.finish(tokenizer));
         }
         piece
     }

@@ -7,15 +7,21 @@
 #![forbid(unsafe_code)]
 
 mod assistant;
+mod batch;
+mod beam;
 mod config;
 mod error;
 mod generator;
+mod logprobs;
 mod sampling;
 mod source;
 mod text;
 
 pub use assistant::{Assistant, AssistantOptions};
+pub use batch::{Answer, Place, answer_all};
+pub use beam::{BeamAnswer, BeamSearch, EarlyStopping};
 pub use error::{Error, Result};
 pub use generator::{Finish, Generator, Piece, Request};
-pub use sampling::Sampling;
+pub use logprobs::TokenLogprobs;
+pub use sampling::{History, Sampling, repeats_at_end};
 pub use source::Source;

@@ -1,8 +1,11 @@
 //! Keys and values that were computed already, for generation token by token.
 
-use retune_compute::Tensor;
-use retune_compute::ops::{CachedSequence, scatter_rows};
+use std::sync::Arc;
 
+use retune_compute::Tensor;
+use retune_compute::ops::{CachedSequence, gather_rows, scatter_rows};
+
+use crate::adapter::{Adapter, AdapterStack};
 use crate::decoder::Decoder;
 use crate::error::Result;
 
@@ -14,6 +17,8 @@ const BLOCK: usize = 64;
 #[derive(Debug)]
 pub struct KvCache {
     pub(crate) layers: Vec<LayerCache>,
+    /// The adapters of the last pass: the next one most often has the same.
+    pub(crate) adapters: AdapterStack,
     free: Vec<u32>,
 }
 
@@ -38,6 +43,9 @@ pub struct NextTokens<'a> {
     pub ids: &'a [u32],
     /// Where the sequence stands; has room for them.
     pub sequence: &'a mut CachedTokens,
+    /// The adapter that they go through, which is the same for all tokens of a
+    /// sequence; those of other sequences may be others.
+    pub adapter: Option<Arc<Adapter>>,
 }
 
 impl KvCache {
@@ -60,6 +68,7 @@ impl KvCache {
         });
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
+            adapters: AdapterStack::default(),
             free: (0..blocks as u32).rev().collect(),
         })
     }
@@ -77,6 +86,32 @@ impl KvCache {
             blocks: self.free.split_off(left),
             length: 0,
         })
+    }
+
+    /// Copies what is at the place `from` to the start of the place `to`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    ///
+    /// # Panics
+    /// If there is less room.
+    pub fn copy(&mut self, from: &CachedTokens, to: &mut CachedTokens) -> Result<()> {
+        assert!(from.length <= to.capacity(), "the other place is smaller");
+        let rows = |place: &CachedTokens| -> Vec<u32> {
+            let positions = 0..from.length;
+            positions.map(|position| place.row(position)).collect()
+        };
+        let (from_rows, to_rows) = (rows(from), rows(to));
+        for LayerCache { k, v } in &mut self.layers {
+            for cache in [k, v] {
+                with_rows(cache, |cache| {
+                    let copied = gather_rows(cache, &from_rows)?;
+                    scatter_rows(&copied, &to_rows, cache)
+                })?;
+            }
+        }
+        to.length = from.length;
+        Ok(())
     }
 
     /// Gives a place back.
@@ -100,6 +135,12 @@ impl CachedTokens {
     pub fn capacity(&self) -> usize {
         self.blocks.len() * BLOCK
     }
+
+    /// The row of a cache where the token `position` stands.
+    fn row(&self, position: usize) -> u32 {
+        let block = self.blocks[position / BLOCK] as usize;
+        (block * BLOCK + position % BLOCK) as u32
+    }
 }
 
 /// Where the new rows of a pass stand in a cache.
@@ -122,7 +163,7 @@ impl CachePlan {
             positions: Vec::new(),
             rows: Vec::new(),
         };
-        for NextTokens { ids, sequence } in next {
+        for NextTokens { ids, sequence, .. } in next {
             let first = sequence.length;
             sequence.length += ids.len();
             assert!(
@@ -130,9 +171,8 @@ impl CachePlan {
                 "the place that was reserved is full"
             );
             for position in first..sequence.length {
-                let block = sequence.blocks[position / BLOCK] as usize;
                 plan.positions.push(position as u32);
-                plan.rows.push((block * BLOCK + position % BLOCK) as u32);
+                plan.rows.push(sequence.row(position));
             }
             plan.sequences.push(CachedSequence {
                 queries: ids.len(),
@@ -148,12 +188,20 @@ impl LayerCache {
     /// Writes the keys and values of new rows, `[T, KV, D]`.
     pub(crate) fn append(&mut self, k: &Tensor, v: &Tensor, plan: &CachePlan) -> Result<()> {
         for (cache, new) in [(&mut self.k, k), (&mut self.v, v)] {
-            let blocks = cache.shape().to_vec();
-            let rows = [blocks[0] * blocks[1], blocks[2], blocks[3]];
-            cache.set_shape(&rows)?;
-            scatter_rows(new, &plan.rows, cache)?;
-            cache.set_shape(&blocks)?;
+            with_rows(cache, |cache| scatter_rows(new, &plan.rows, cache))?;
         }
         Ok(())
     }
+}
+
+/// Does something to the rows of a cache, `[blocks · 64, KV, D]`.
+fn with_rows(
+    cache: &mut Tensor,
+    change: impl FnOnce(&mut Tensor) -> retune_compute::Result<()>,
+) -> Result<()> {
+    let blocks = cache.shape().to_vec();
+    cache.set_shape(&[blocks[0] * blocks[1], blocks[2], blocks[3]])?;
+    let changed = change(cache);
+    cache.set_shape(&blocks)?;
+    Ok(changed?)
 }

@@ -1,5 +1,7 @@
 //! A decoder: embedding, blocks, a last norm, the head.
 
+use std::sync::Arc;
+
 use retune_compute::ops::{
     HeadGradients, HeadLoss, RmsNormOutput, RopeAngles, RopeConfig, RowKey, Scored, Segments,
     embedding_backward, embedding_forward, gather_rows, head_cross_entropy_backward,
@@ -7,6 +9,7 @@ use retune_compute::ops::{
 };
 use retune_compute::{DType, Tensor};
 
+use crate::adapter::{Adapter, RowAdapters};
 use crate::cache::{CachePlan, KvCache, NextTokens};
 use crate::config::ModelConfig;
 use crate::error::Result;
@@ -81,6 +84,7 @@ impl Decoder {
             angles: RopeAngles::new(device, rope, &segments.positions())?,
             dtype: self.dtype,
             dropout,
+            adapters: None,
         })
     }
 
@@ -93,8 +97,17 @@ impl Decoder {
     }
 
     /// The rows behind the last norm, `[T, C]`.
-    fn hidden(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
-        let pass = self.pass(segments, None)?;
+    fn hidden(
+        &self,
+        ids: &[u32],
+        segments: &Segments,
+        adapter: Option<&Arc<Adapter>>,
+    ) -> Result<Tensor> {
+        let adapters = RowAdapters::one(adapter);
+        let pass = Pass {
+            adapters: adapters.as_ref(),
+            ..self.pass(segments, None)?
+        };
         let mut x = self.embed(ids)?;
         for block in &self.blocks {
             x = block.forward(&x, &pass)?.0;
@@ -111,7 +124,7 @@ impl Decoder {
     /// # Errors
     /// Those of the compute core: an id beyond the vocabulary, no memory.
     pub fn logits(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
-        let hidden = self.hidden(ids, segments)?;
+        let hidden = self.hidden(ids, segments, None)?;
         let shape = [ids.len(), self.config.vocab_size];
         let mut logits = Tensor::empty(hidden.device(), &shape, DType::F32)?;
         linear_forward(
@@ -123,12 +136,18 @@ impl Decoder {
         Ok(logits)
     }
 
-    /// The logits of the last token of each segment, `[S, V]`, f32.
+    /// The logits of the last token of each segment, `[S, V]`, f32, with `adapter`
+    /// beside frozen weights.
     ///
     /// # Errors
     /// As `logits`; `IndexOutOfRange` if the first segment is empty.
-    pub fn last_logits(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
-        let hidden = self.hidden(ids, segments)?;
+    pub fn last_logits(
+        &self,
+        ids: &[u32],
+        segments: &Segments,
+        adapter: Option<&Arc<Adapter>>,
+    ) -> Result<Tensor> {
+        let hidden = self.hidden(ids, segments, adapter)?;
         let rows = segments
             .ranges()
             .map(|range| range.end.wrapping_sub(1) as u32);
@@ -156,6 +175,7 @@ impl Decoder {
             ids.extend_from_slice(new);
             offsets.push(ids.len());
         }
+        let adapters = cache.adapters.rows(next)?;
         let plan = CachePlan::new(next);
         let segments = Segments::new(&offsets)?;
         let device = self.norm.weight.value().device();
@@ -164,6 +184,7 @@ impl Decoder {
             angles: RopeAngles::new(device, &self.config.rope, &plan.positions)?,
             dtype: self.dtype,
             dropout: None,
+            adapters: adapters.as_ref(),
         };
         let mut x = self.embed(&ids)?;
         for (block, cache) in self.blocks.iter().zip(&mut cache.layers) {
@@ -186,12 +207,13 @@ impl Decoder {
         Ok(logits)
     }
 
-    /// The cross-entropy of the scored rows, without dropout.
+    /// The cross-entropy of the scored rows, without dropout, with `adapter` beside
+    /// frozen weights.
     ///
     /// # Errors
     /// As `logits`.
-    pub fn loss(&self, batch: &Batch) -> Result<HeadLoss> {
-        let hidden = self.hidden(&batch.input_ids, &batch.segments)?;
+    pub fn loss(&self, batch: &Batch, adapter: Option<&Arc<Adapter>>) -> Result<HeadLoss> {
+        let hidden = self.hidden(&batch.input_ids, &batch.segments, adapter)?;
         let scored = scored(batch);
         Ok(head_cross_entropy_forward(
             &hidden,
@@ -302,4 +324,15 @@ fn scored(batch: &Batch) -> Scored<'_> {
         targets: &batch.targets,
         chunk_rows: CHUNK_ROWS,
     }
+}
+
+/// The token with the largest of the logits `[V]`; the first of equal ones.
+pub fn largest(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (index, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = index;
+        }
+    }
+    best as u32
 }

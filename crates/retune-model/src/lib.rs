@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod cache;
 mod config;
 mod decoder;
@@ -23,9 +24,10 @@ mod shape;
 mod weights;
 mod write;
 
+pub use adapter::Adapter;
 pub use cache::{CachedTokens, KvCache, NextTokens};
 pub use config::ModelConfig;
-pub use decoder::{Activations, Batch, Decoder};
+pub use decoder::{Activations, Batch, Decoder, largest};
 pub use error::{Error, Result};
 pub use init::NewModel;
 pub use lora_config::{LoraConfig, TargetModules};

@@ -83,6 +83,22 @@ impl LoraConfig {
                 return Err(unsupported(format!("{flag} is not supported")));
             }
         }
+        for field in [
+            "rank_pattern",
+            "alpha_pattern",
+            "modules_to_save",
+            "layers_to_transform",
+        ] {
+            let empty = match value.get(field) {
+                None | Some(serde_json::Value::Null) => true,
+                Some(serde_json::Value::Array(items)) => items.is_empty(),
+                Some(serde_json::Value::Object(items)) => items.is_empty(),
+                Some(_) => false,
+            };
+            if !empty {
+                return Err(unsupported(format!("{field} is not supported")));
+            }
+        }
         let config: Self =
             serde_json::from_value(value).map_err(|error| unsupported(error.to_string()))?;
         if config.r == 0 {

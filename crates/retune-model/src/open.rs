@@ -127,9 +127,7 @@ impl ModelConfig {
 /// The tensors that a configuration asks for.
 pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let q = config.num_attention_heads * config.head_dim;
-    let kv = config.num_key_value_heads * config.head_dim;
+    let hidden = config.hidden_size;
     let mut add = |name: String, shape: &[usize]| {
         shapes.insert(name, shape.to_vec());
     };
@@ -145,27 +143,57 @@ pub(crate) fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         add(name("input_layernorm.weight"), &[hidden]);
         add(name("post_attention_layernorm.weight"), &[hidden]);
-        let linears = [
-            ("self_attn.q_proj", q, hidden, config.qkv_bias),
-            ("self_attn.k_proj", kv, hidden, config.qkv_bias),
-            ("self_attn.v_proj", kv, hidden, config.qkv_bias),
-            ("self_attn.o_proj", hidden, q, config.o_bias),
-            ("mlp.gate_proj", inner, hidden, config.mlp_bias),
-            ("mlp.up_proj", inner, hidden, config.mlp_bias),
-            ("mlp.down_proj", hidden, inner, config.mlp_bias),
-        ];
-        for (part, out, input, bias) in linears {
-            add(name(&format!("{part}.weight")), &[out, input]);
-            if bias {
-                add(name(&format!("{part}.bias")), &[out]);
-            }
-        }
         if config.qk_norm {
             add(name("self_attn.q_norm.weight"), &[config.head_dim]);
             add(name("self_attn.k_norm.weight"), &[config.head_dim]);
         }
     }
+    for LinearShape {
+        name,
+        out,
+        input,
+        bias,
+    } in linears(config)
+    {
+        add(format!("{name}.weight"), &[out, input]);
+        if bias {
+            add(format!("{name}.bias"), &[out]);
+        }
+    }
     shapes
+}
+
+/// A linear layer of a configuration.
+pub(crate) struct LinearShape {
+    pub(crate) name: String,
+    pub(crate) out: usize,
+    pub(crate) input: usize,
+    pub(crate) bias: bool,
+}
+
+/// The linear layers that a configuration asks for, in the order in which they are
+/// numbered.
+pub(crate) fn linears(config: &ModelConfig) -> impl Iterator<Item = LinearShape> {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let q = config.num_attention_heads * config.head_dim;
+    let kv = config.num_key_value_heads * config.head_dim;
+    let of_layer = [
+        ("self_attn.q_proj", q, hidden, config.qkv_bias),
+        ("self_attn.k_proj", kv, hidden, config.qkv_bias),
+        ("self_attn.v_proj", kv, hidden, config.qkv_bias),
+        ("self_attn.o_proj", hidden, q, config.o_bias),
+        ("mlp.gate_proj", inner, hidden, config.mlp_bias),
+        ("mlp.up_proj", inner, hidden, config.mlp_bias),
+        ("mlp.down_proj", hidden, inner, config.mlp_bias),
+    ];
+    (0..config.num_hidden_layers).flat_map(move |layer| {
+        of_layer.map(|(part, out, input, bias)| LinearShape {
+            name: format!("model.layers.{layer}.{part}"),
+            out,
+            input,
+            bias,
+        })
+    })
 }
 
 struct Builder<'a> {
@@ -276,6 +304,7 @@ impl Builder<'_> {
             true => Some(self.vector(&format!("{name}.bias"))?),
             false => None,
         };
+        let number = self.linears as usize;
         self.linears += 1;
         let lora = match &self.options.tuning {
             Tuning::Lora(config) if config.target_modules.contains(name) => {
@@ -283,7 +312,12 @@ impl Builder<'_> {
             }
             _ => None,
         };
-        Ok(Linear { weight, bias, lora })
+        Ok(Linear {
+            number,
+            weight,
+            bias,
+            lora,
+        })
     }
 
     /// A as PEFT draws it (Kaiming's uniform for `a = √5`, a bound of one over

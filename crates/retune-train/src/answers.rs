@@ -1,8 +1,7 @@
 //! What a model answers on the way, so that one sees the style arrive.
 
-use retune_compute::Tensor;
 use retune_data::{Conversation, Message, Role};
-use retune_model::{KvCache, NextTokens};
+use retune_model::{KvCache, NextTokens, largest};
 
 use crate::error::Result;
 use crate::trainer::Trainer;
@@ -47,8 +46,10 @@ impl Trainer {
                     None => &prompt,
                 },
                 sequence: &mut sequence,
+                adapter: None,
             };
-            let next = largest(&self.model.next_logits(&mut [next], &mut cache)?);
+            let logits = self.model.next_logits(&mut [next], &mut cache)?;
+            let next = largest(&logits.to_f32_vec());
             if stops.contains(&next) {
                 break;
             }
@@ -56,16 +57,4 @@ impl Trainer {
         }
         Ok(tokenizer.decode_text(&answer))
     }
-}
-
-/// The place of the largest number; the first of equal ones.
-fn largest(logits: &Tensor) -> u32 {
-    let values = logits.to_f32_vec();
-    let mut best = 0;
-    for (index, value) in values.iter().enumerate() {
-        if *value > values[best] {
-            best = index;
-        }
-    }
-    best as u32
 }

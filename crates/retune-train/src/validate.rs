@@ -68,7 +68,7 @@ impl Trainer {
                 })
                 .collect();
             for batch in batches(&samples?, self.fit.batch_tokens)? {
-                let found = self.model.loss(&batch)?;
+                let found = self.model.loss(&batch, None)?;
                 loss += sum(&found.losses);
                 correct += sum(&found.correct);
                 scored += batch.rows.len();

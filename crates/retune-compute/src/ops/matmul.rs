@@ -31,6 +31,8 @@ pub struct LowRank<'a> {
     pub transposed: bool,
     /// The factor of the term, LoRA's `lora_alpha / r`.
     pub scale: f32,
+    /// A factor for each row instead, `[M]`: rows may be of different adapters.
+    pub row_scales: Option<&'a [f32]>,
 }
 
 /// What happens to a product before it is stored:
@@ -275,9 +277,16 @@ fn check_epilogue(
         check.shape("bias", bias, &[n])?;
     }
     if let Some(LowRank {
-        u, b, transposed, ..
+        u,
+        b,
+        transposed,
+        row_scales,
+        ..
     }) = epilogue.low_rank
     {
+        if let Some(scales) = row_scales {
+            check.length("low_rank.row_scales", scales.len(), m)?;
+        }
         check.devices(a, &[("low_rank.u", u), ("low_rank.b", b)])?;
         check.dtype("low_rank.u", u, a.dtype())?;
         check.dtype("low_rank.b", b, a.dtype())?;

@@ -55,11 +55,14 @@ pub(super) fn matmul(product: &Product<'_>, out: &mut Tensor) {
              b,
              transposed,
              scale,
+             row_scales,
          }| {
             let rank = u.rows_by_width().1;
             let u = Matrix::new(u.into(), m, false);
             let b = Matrix::new(b.into(), if transposed { n } else { rank }, transposed);
-            (rank, u, b, scale)
+            (rank, u, b, move |row: usize| {
+                row_scales.map_or(scale, |scales| scales[row])
+            })
         },
     );
     let bias = epilogue.bias.map(Tensor::to_f32_vec);
@@ -68,7 +71,7 @@ pub(super) fn matmul(product: &Product<'_>, out: &mut Tensor) {
         for column in 0..n {
             let mut value = epilogue.scale * dot(dtype, k, |k| (a.at(row, k), b.at(k, column)));
             if let Some((rank, u, b, scale)) = &low_rank {
-                value += scale * dot(dtype, *rank, |r| (u.at(row, r), b.at(r, column)));
+                value += scale(row) * dot(dtype, *rank, |r| (u.at(row, r), b.at(r, column)));
             }
             if let Some(bias) = &bias {
                 value += bias[column];

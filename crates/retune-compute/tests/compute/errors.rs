@@ -44,6 +44,7 @@ fn shapes_of_products() {
         b: &zeros(&device, &[1, 2]),
         transposed: false,
         scale: 1.0,
+        row_scales: None,
     };
     assert_message(
         matmul_nn(&a, &b, Epilogue::default().low_rank(Some(term)), &mut out),

@@ -39,6 +39,7 @@ impl Shape {
         let low = numbers.tensor(&[rank.max(1), n]);
         let low_t = transposed(&low);
         let start = numbers.values(m * n);
+        let row_scales: Vec<f32> = (0..m).map(|row| row as f32 / 8.0).collect();
         let mut results = Vec::new();
         let mut product =
             |name: &str, low_transposed: bool, run: &dyn Fn(Epilogue<'_>, &mut Tensor)| {
@@ -49,6 +50,7 @@ impl Shape {
                     b,
                     transposed: low_transposed,
                     scale: 0.25,
+                    row_scales: (rank % 2 == 0).then_some(&row_scales[..]),
                 };
                 let mut epilogue = Epilogue::default();
                 if rank > 0 {

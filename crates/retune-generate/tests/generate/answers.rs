@@ -158,6 +158,7 @@ fn what_cannot_be_answered_is_said_with_its_figures() {
     let sampling = Sampling::default();
     let request = |prompt: Vec<u32>| Request {
         prompt,
+        adapter: None,
         sampling: sampling.clone(),
     };
     assert!(matches!(

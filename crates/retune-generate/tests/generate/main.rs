@@ -2,5 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod answers;
+mod goldens;
 mod sources;

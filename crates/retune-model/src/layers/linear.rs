@@ -7,6 +7,7 @@ use retune_compute::{DType, Tensor};
 
 use super::lora::LoraSaved;
 use super::{Lora, Pass};
+use crate::adapter::AdapterTerm;
 use crate::error::Result;
 use crate::parameter::{Parameter, Vector};
 
@@ -36,6 +37,8 @@ impl Matrix {
 /// `y = x·Wᵀ + b`, with LoRA beside it where there is some.
 #[derive(Debug)]
 pub(crate) struct Linear {
+    /// Which of the model's linear layers this is, as [`crate::open::linears`] has them.
+    pub(crate) number: usize,
     pub(crate) weight: Matrix,
     pub(crate) bias: Option<Vector>,
     pub(crate) lora: Option<Lora>,
@@ -60,10 +63,15 @@ impl Linear {
             Some(lora) => Some(lora.forward(x, pass)?),
             None => None,
         };
-        let term = self.lora.as_ref().zip(lora.as_ref());
+        let loaded = match pass.adapters {
+            Some(adapters) => adapters.forward(self.number, x, pass)?,
+            None => None,
+        };
+        let own = self.lora.as_ref().zip(lora.as_ref());
+        let own = own.map(|(lora, saved)| lora.term(saved));
         let mut epilogue = Epilogue::default()
             .bias(self.bias.as_ref().map(Vector::value))
-            .low_rank(term.map(|(lora, saved)| lora.term(saved)));
+            .low_rank(loaded.as_ref().map(AdapterTerm::term).or(own));
         if accumulate {
             epilogue = epilogue.accumulate();
         }

@@ -63,6 +63,7 @@ impl Lora {
             b: self.b.for_products(),
             transposed: true,
             scale: self.scale,
+            row_scales: None,
         }
     }
 
@@ -92,6 +93,7 @@ impl Lora {
             b: self.a.for_products(),
             transposed: false,
             scale: self.scale,
+            row_scales: None,
         })
     }
 

@@ -13,6 +13,7 @@ mod norm;
 use retune_compute::ops::{RopeAngles, RowKey, Segments};
 use retune_compute::{DType, Tensor};
 
+use crate::adapter::RowAdapters;
 use crate::error::Result;
 
 pub(crate) use attention::Attention;
@@ -30,11 +31,13 @@ pub(crate) struct Pass<'a> {
     pub(crate) dtype: DType,
     /// Where dropout is on: the optimizer step, and which token each row is.
     pub(crate) dropout: Option<(u32, &'a [RowKey])>,
+    /// Adapters beside frozen weights, in place of LoRA that is trained.
+    pub(crate) adapters: Option<&'a RowAdapters>,
 }
 
 impl Pass<'_> {
     /// A tensor for `width` numbers of each token.
-    fn rows(&self, like: &Tensor, width: usize, dtype: DType) -> Result<Tensor> {
+    pub(crate) fn rows(&self, like: &Tensor, width: usize, dtype: DType) -> Result<Tensor> {
         Ok(Tensor::empty(
             like.device(),
             &[like.shape()[0], width],

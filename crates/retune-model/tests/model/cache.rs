@@ -1,10 +1,13 @@
 //! Generation token by token, from cached keys and values.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use retune_compute::ops::Segments;
 use retune_compute::{DType, Device};
-use retune_model::{CachedTokens, Decoder, KvCache, NextTokens, Tuning};
+use retune_model::{Adapter, CachedTokens, Decoder, KvCache, NextTokens, Tuning};
 
-use crate::goldens::{CASES, lora, open};
+use crate::goldens::{CASES, folder, lora, open};
 
 fn ids(count: u32, seed: u32) -> Vec<u32> {
     (0..count).map(|at| (at * 37 + seed * 11) % 250).collect()
@@ -13,13 +16,14 @@ fn ids(count: u32, seed: u32) -> Vec<u32> {
 /// The bytes of the logits behind all of `ids`, computed at once.
 fn whole(model: &Decoder, ids: &[u32]) -> Vec<u8> {
     let segments = Segments::single(ids.len());
-    model.last_logits(ids, &segments).unwrap().to_bytes()
+    model.last_logits(ids, &segments, None).unwrap().to_bytes()
 }
 
 fn next(model: &Decoder, cache: &mut KvCache, place: &mut CachedTokens, ids: &[u32]) -> Vec<u8> {
     let next = NextTokens {
         ids,
         sequence: place,
+        adapter: None,
     };
     model.next_logits(&mut [next], cache).unwrap().to_bytes()
 }
@@ -72,6 +76,7 @@ fn sequences_in_a_batch_do_not_touch_one_another() {
                     _ => &ids[ids.len() - 1..],
                 },
                 sequence,
+                adapter: None,
             })
             .collect();
         let logits = model
@@ -98,4 +103,64 @@ fn places_are_given_back_and_a_full_cache_has_none() {
     cache.release(first);
     cache.release(second);
     assert_eq!(cache.free_tokens(), 256);
+}
+
+#[test]
+fn an_adapter_has_the_same_bytes_as_lora_that_is_trained_alone_and_in_company() {
+    let device = Device::cpu();
+    for case in CASES {
+        for dtype in [DType::F32, DType::BF16] {
+            let trained = open(case, &device, dtype, lora(case));
+            let frozen = open(case, &device, dtype, Tuning::Frozen);
+            let adapter = Adapter::open(&folder(case).join("adapter"), &frozen);
+            let adapter = Some(Arc::new(adapter.unwrap()));
+            let ids = ids(30, 1);
+            let segments = Segments::single(ids.len());
+            let expected = whole(&trained, &ids);
+            assert_ne!(expected, whole(&frozen, &ids), "{case}");
+            let found = frozen.last_logits(&ids, &segments, adapter.as_ref());
+            assert_eq!(found.unwrap().to_bytes(), expected, "{case}");
+            // Beside a sequence without one.
+            let mut cache = KvCache::new(&frozen, 256).unwrap();
+            let mut places = [cache.reserve(64).unwrap(), cache.reserve(64).unwrap()];
+            let mut next: Vec<NextTokens<'_>> = places
+                .iter_mut()
+                .zip([None, adapter.clone()])
+                .map(|(sequence, adapter)| NextTokens {
+                    ids: &ids,
+                    sequence,
+                    adapter,
+                })
+                .collect();
+            let logits = frozen.next_logits(&mut next, &mut cache).unwrap();
+            let both = [whole(&frozen, &ids), expected].concat();
+            assert_eq!(logits.to_bytes(), both, "{case}");
+        }
+    }
+}
+
+#[test]
+fn an_adapter_of_another_base_or_rank_is_refused_with_what_differs() {
+    let model = open(CASES[0], &Device::cpu(), DType::F32, Tuning::Frozen);
+    let said = |path: &Path| Adapter::open(path, &model).unwrap_err().to_string();
+    let other = said(&folder("llama-tiny").join("adapter"));
+    assert!(other.contains("lora_A"), "{other}");
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let from = folder(CASES[0]).join("adapter").join(name);
+        std::fs::copy(from, copy.path().join(name)).unwrap();
+    }
+    let path = copy.path().join("adapter_config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config["r"] = 3.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    assert!(
+        said(copy.path()).contains("lora_A"),
+        "{}",
+        said(copy.path())
+    );
+    config["alpha_pattern"] = serde_json::json!({"q_proj": 2});
+    std::fs::write(&path, config.to_string()).unwrap();
+    assert!(said(copy.path()).contains("alpha_pattern is not supported"));
 }

@@ -118,7 +118,7 @@ fn a_real_model_continues_a_story_as_llama2_c_does() {
     };
     let mut ids = tokenizer.prompt_ids(&conversation).expect("ids");
     while ids.len() < 201 {
-        let logits = model.last_logits(&ids, &Segments::single(ids.len()));
+        let logits = model.last_logits(&ids, &Segments::single(ids.len()), None);
         let logits = logits.expect("logits").to_f32_vec();
         let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
         ids.push(best.expect("a vocabulary") as u32);

@@ -12,7 +12,7 @@ use retune_generate::{Assistant, Generator, Sampling};
 use serde_json::json;
 use signal_hook::consts::SIGINT;
 
-use super::sampling::{ModelArgs, SamplingArgs, set};
+use super::sampling::{ModelArgs, SamplingArgs};
 use crate::outcome::input_fault;
 use crate::output::{plain, write_report};
 
@@ -127,6 +127,7 @@ impl Chat {
         let assistant = &self.assistant;
         let request = retune_generate::Request {
             prompt: assistant.tokenizer.prompt_ids(&self.conversation())?,
+            adapter: assistant.adapter.clone(),
             sampling: self.sampling.clone(),
         };
         let tokens = (request.prompt.len() + self.sampling.max_new_tokens).max(CONTEXT);
@@ -163,14 +164,19 @@ impl Chat {
                 self.messages.clear();
             }
             "set" => match rest.split_once(char::is_whitespace) {
-                Some((name, value)) => set(&mut self.sampling, name, value.trim())?,
+                Some((name, value)) => {
+                    self.sampling = self.sampling.with_text(name, value.trim())?;
+                }
                 None if rest.is_empty() => {
                     anstream::eprintln!("{}", serde_json::to_string_pretty(&self.sampling)?);
                 }
                 None => return Err(input_fault(format!("/set {rest}: a value is missing"))),
             },
             "adapter" => {
-                self.assistant = args.model.open_folder(Path::new(rest))?;
+                let source = args.model.source(Path::new(rest))?;
+                if !self.assistant.switch(&source)? {
+                    self.assistant = args.model.open_source(source)?;
+                }
                 self.greet();
             }
             "retry" => {

@@ -147,7 +147,10 @@ fn ask(assistant: &Assistant, prompt: &str) -> Result<(Vec<f32>, Vec<u32>)> {
     };
     let request = assistant.request(conversation, sampling)?;
     let segments = Segments::single(request.prompt.len());
-    let logits = assistant.model.last_logits(&request.prompt, &segments)?;
+    let adapter = assistant.adapter.as_ref();
+    let logits = assistant
+        .model
+        .last_logits(&request.prompt, &segments, adapter)?;
     let tokens = request.prompt.len() + TOKENS;
     let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
     let (answer, _) = generator.answer(request, &mut |_| {})?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use retune_compute::{CpuOptions, DType, Device};
 use retune_generate::{Assistant, AssistantOptions, Sampling, Source};
-
-use crate::outcome::input_fault;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value as Json};
 
 /// Which model, and how it is opened.
 #[derive(clap::Args)]
@@ -43,18 +43,21 @@ impl From<Type> for DType {
 impl ModelArgs {
     /// Opens the model.
     pub(crate) fn open(&self) -> Result<Assistant> {
-        self.open_folder(&self.folder)
+        self.open_source(self.source(&self.folder)?)
     }
 
     /// How the model's makers would have it sampled, without opening it.
     pub(crate) fn sampling(&self) -> Result<Sampling> {
-        let source = Source::find(&self.folder, self.model.as_deref())?;
-        Ok(Sampling::of_model(&source.model)?)
+        Ok(Sampling::of_model(&self.source(&self.folder)?.model)?)
     }
 
-    /// Opens another folder in the same way.
-    pub(crate) fn open_folder(&self, folder: &Path) -> Result<Assistant> {
-        let source = Source::find(folder, self.model.as_deref())?;
+    /// What another folder holds. An adapter may be named that has the same base.
+    pub(crate) fn source(&self, folder: &Path) -> Result<Source> {
+        Ok(Source::find(folder, self.model.as_deref())?)
+    }
+
+    /// Opens that in the same way.
+    pub(crate) fn open_source(&self, source: Source) -> Result<Assistant> {
         let device = Device::cpu_with(&CpuOptions {
             threads: self.threads,
             ..CpuOptions::default()
@@ -67,14 +70,16 @@ impl ModelArgs {
 }
 
 /// Settings of generation, which go over the model's own.
-#[derive(clap::Args, Clone, Default)]
+#[derive(clap::Args, Serialize)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
     /// Take the most likely token each time
     #[arg(long)]
+    #[serde(skip)]
     greedy: bool,
-    /// Draw the next token; given by itself with one of the next four
+    /// Draw the next token; goes without saying with one of the next four
     #[arg(long = "do_sample", alias = "do-sample", conflicts_with = "greedy")]
+    #[serde(skip)]
     do_sample: bool,
     /// Above 1 answers vary more, below 1 less; 0 is greedy
     #[arg(long, value_name = "NUMBER")]
@@ -111,6 +116,23 @@ pub(crate) struct SamplingArgs {
         allow_hyphen_values = true
     )]
     presence_penalty: Option<f64>,
+    /// Make phrases that the answer said before less likely; 0 is off, 0.8 is usual
+    #[arg(
+        long = "dry_multiplier",
+        alias = "dry-multiplier",
+        value_name = "NUMBER"
+    )]
+    dry_multiplier: Option<f64>,
+    /// How fast that grows with the phrase's length
+    #[arg(long = "dry_base", alias = "dry-base", value_name = "NUMBER")]
+    dry_base: Option<f64>,
+    /// Phrases of fewer tokens may come again
+    #[arg(
+        long = "dry_allowed_length",
+        alias = "dry-allowed-length",
+        value_name = "N"
+    )]
+    dry_allowed_length: Option<usize>,
     /// No N tokens come twice in this order; 0 is off
     #[arg(
         long = "no_repeat_ngram_size",
@@ -118,6 +140,16 @@ pub(crate) struct SamplingArgs {
         value_name = "N"
     )]
     no_repeat_ngram_size: Option<usize>,
+    /// Add to a token's logit: a token's number, a colon, a number
+    #[arg(
+        long = "logit_bias",
+        alias = "logit-bias",
+        value_name = "ID:NUMBER",
+        value_parser = bias,
+        allow_hyphen_values = true
+    )]
+    #[serde(serialize_with = "as_record")]
+    logit_bias: Vec<(u32, f64)>,
     /// The least tokens of an answer
     #[arg(long = "min_new_tokens", alias = "min-new-tokens", value_name = "N")]
     min_new_tokens: Option<usize>,
@@ -127,6 +159,16 @@ pub(crate) struct SamplingArgs {
     /// A text at which the answer ends; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    /// The number of a token at which the answer ends; may be given several times
+    #[arg(long = "stop_token_ids", alias = "stop-token-ids", value_name = "ID")]
+    stop_token_ids: Vec<u32>,
+    /// End an answer that says a phrase N times in a row; 0 is off
+    #[arg(
+        long = "max_phrase_repeats",
+        alias = "max-phrase-repeats",
+        value_name = "N"
+    )]
+    max_phrase_repeats: Option<usize>,
     /// What random choices are drawn from
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -135,65 +177,33 @@ pub(crate) struct SamplingArgs {
 impl SamplingArgs {
     /// These settings over `model`'s.
     pub(crate) fn over(&self, model: &Sampling) -> Result<Sampling> {
-        let sampled = self.do_sample
-            || self.temperature.is_some()
-            || self.top_k.is_some()
-            || self.top_p.is_some()
-            || self.min_p.is_some();
-        let sampling = Sampling {
-            do_sample: !self.greedy && (sampled || model.do_sample),
-            temperature: self.temperature.unwrap_or(model.temperature),
-            top_k: self.top_k.unwrap_or(model.top_k),
-            top_p: self.top_p.unwrap_or(model.top_p),
-            min_p: self.min_p.unwrap_or(model.min_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(model.repetition_penalty),
-            frequency_penalty: self.frequency_penalty.unwrap_or(model.frequency_penalty),
-            presence_penalty: self.presence_penalty.unwrap_or(model.presence_penalty),
-            no_repeat_ngram_size: self
-                .no_repeat_ngram_size
-                .unwrap_or(model.no_repeat_ngram_size),
-            min_new_tokens: self.min_new_tokens.unwrap_or(model.min_new_tokens),
-            max_new_tokens: self.max_new_tokens.unwrap_or(model.max_new_tokens),
-            stop: self.stop.clone(),
-            seed: self.seed.unwrap_or(model.seed),
-            ..model.clone()
+        let mut given = match serde_json::to_value(self)? {
+            Json::Object(given) => given,
+            _ => Map::new(),
         };
-        sampling.check()?;
-        Ok(sampling)
+        given.retain(|_, value| match value {
+            Json::Null => false,
+            Json::Array(items) => !items.is_empty(),
+            Json::Object(items) => !items.is_empty(),
+            _ => true,
+        });
+        if self.greedy || self.do_sample {
+            given.insert("do_sample".to_owned(), self.do_sample.into());
+        }
+        Ok(model.with(&given)?)
     }
 }
 
-/// Changes one setting by its name.
-pub(crate) fn set(sampling: &mut Sampling, name: &str, value: &str) -> Result<()> {
-    fn parsed<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
-        value
-            .parse()
-            .map_err(|_| input_fault(format!("{name}: {value:?} is no such number")))
-    }
-    let mut changed = sampling.clone();
-    match name {
-        "do_sample" => changed.do_sample = parsed(name, value)?,
-        "temperature" => {
-            changed.temperature = parsed(name, value)?;
-            changed.do_sample = changed.temperature > 0.0;
-        }
-        "top_k" => changed.top_k = parsed(name, value)?,
-        "top_p" => changed.top_p = parsed(name, value)?,
-        "min_p" => changed.min_p = parsed(name, value)?,
-        "repetition_penalty" => changed.repetition_penalty = parsed(name, value)?,
-        "frequency_penalty" => changed.frequency_penalty = parsed(name, value)?,
-        "presence_penalty" => changed.presence_penalty = parsed(name, value)?,
-        "no_repeat_ngram_size" => changed.no_repeat_ngram_size = parsed(name, value)?,
-        "min_new_tokens" => changed.min_new_tokens = parsed(name, value)?,
-        "max_new_tokens" => changed.max_new_tokens = parsed(name, value)?,
-        "seed" => changed.seed = parsed(name, value)?,
-        _ => {
-            return Err(input_fault(format!(
-                "there is no setting {name}; there are do_sample, temperature, top_k, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty, no_repeat_ngram_size, min_new_tokens, max_new_tokens, seed"
-            )));
-        }
-    }
-    changed.check()?;
-    *sampling = changed;
-    Ok(())
+fn bias(text: &str) -> std::result::Result<(u32, f64), String> {
+    let parts = text.split_once(':');
+    let parsed = parts.and_then(|(id, bias)| Some((id.parse().ok()?, bias.parse().ok()?)));
+    parsed
+        .ok_or_else(|| "expected a token's number, a colon and a number, such as 42:-5".to_owned())
+}
+
+fn as_record<S: Serializer>(
+    pairs: &[(u32, f64)],
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
 }

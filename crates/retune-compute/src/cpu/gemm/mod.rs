@@ -198,6 +198,7 @@ fn run<E: Factor, O: Element>(
         scale: epilogue.scale,
         bias: epilogue.bias.map(Tensor::as_slice),
         low_rank_scale: epilogue.low_rank.map_or(0.0, |term| term.scale),
+        low_rank_row_scales: epilogue.low_rank.and_then(|term| term.row_scales),
         accumulate: epilogue.accumulate,
     };
     let task = Task {
@@ -439,6 +440,7 @@ struct Finish<'a> {
     scale: f32,
     bias: Option<&'a [f32]>,
     low_rank_scale: f32,
+    low_rank_row_scales: Option<&'a [f32]>,
     accumulate: bool,
 }
 
@@ -470,8 +472,11 @@ for_each_tier! {
                 *value = sum * finish.scale;
             }
             if !extra.is_empty() {
+                let scale = finish
+                    .low_rank_row_scales
+                    .map_or(finish.low_rank_scale, |scales| scales[first + row]);
                 for (value, extra) in values.iter_mut().zip(&extra[row * width..][..columns]) {
-                    *value += extra * finish.low_rank_scale;
+                    *value += extra * scale;
                 }
             }
             if let Some(bias) = finish.bias {

@@ -1,0 +1,309 @@
+//! Adapters beside one frozen model: each sequence of a batch may go through its own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use retune_compute::ops::{Epilogue, LowRank, cast, gather_rows, matmul_nt, scatter_rows};
+use retune_compute::{DType, Tensor};
+
+use crate::cache::NextTokens;
+use crate::decoder::Decoder;
+use crate::error::{Error, Result};
+use crate::layers::Pass;
+use crate::lora_config::LoraConfig;
+use crate::open::{LinearShape, linears};
+use crate::weights::Weights;
+
+/// A LoRA adapter that is used and not trained.
+///
+/// A row gives the same bytes with it alone and in company of rows with other
+/// adapters, and the same as with [`Decoder::load_adapter`].
+#[derive(Debug)]
+pub struct Adapter {
+    /// For each linear layer of the model, if it is one that the adapter changes.
+    linears: Vec<Option<LowRankPair>>,
+    rank: usize,
+    scale: f32,
+}
+
+/// `[r, in_features]` and `[out_features, r]`, of the type of products.
+#[derive(Debug)]
+struct LowRankPair {
+    a: Tensor,
+    b: Tensor,
+}
+
+impl Adapter {
+    /// Opens PEFT's folder of an adapter of `model`.
+    ///
+    /// # Errors
+    /// `File`, `Config`; `Tensors` with all that does not fit the model or the rank
+    /// that the configuration names.
+    pub fn open(folder: &Path, model: &Decoder) -> Result<Self> {
+        let config = LoraConfig::open(folder)?;
+        let path = folder.join("adapter_model.safetensors");
+        if !path.is_file() && folder.join("adapter_model.bin").is_file() {
+            return Err(Error::File {
+                path,
+                problem: "is missing, and adapter_model.bin is a pickle, which may run anything\nhint: let PEFT save it with safe_serialization=True".to_owned(),
+            });
+        }
+        let weights = Weights::open_file(&path)?;
+        let name = |linear: &str, part: &str| format!("base_model.model.{linear}.{part}.weight");
+        let shapes: Vec<LinearShape> = linears(model.config()).collect();
+        let meant = |shape: &&LinearShape| config.target_modules.contains(&shape.name);
+        let wanted: BTreeMap<String, Vec<usize>> = shapes
+            .iter()
+            .filter(meant)
+            .flat_map(|shape| {
+                [
+                    (name(&shape.name, "lora_A"), vec![config.r, shape.input]),
+                    (name(&shape.name, "lora_B"), vec![shape.out, config.r]),
+                ]
+            })
+            .collect();
+        weights.check(&wanted, |_| false)?;
+        let device = model.norm.weight.value().device();
+        let read = |name: String| -> Result<Tensor> {
+            // By way of f32, as for training.
+            let value = weights.tensor(device, &name, DType::F32)?;
+            match value.to_f32_vec().iter().all(|number| number.is_finite()) {
+                true => Ok(cast(&value, model.dtype())?),
+                false => Err(Error::File {
+                    path: path.clone(),
+                    problem: format!("holds a number that is not finite in {name}"),
+                }),
+            }
+        };
+        let pair = |shape: &LinearShape| -> Result<Option<LowRankPair>> {
+            if !meant(&shape) {
+                return Ok(None);
+            }
+            Ok(Some(LowRankPair {
+                a: read(name(&shape.name, "lora_A"))?,
+                b: read(name(&shape.name, "lora_B"))?,
+            }))
+        };
+        Ok(Self {
+            linears: shapes.iter().map(pair).collect::<Result<_>>()?,
+            rank: config.r,
+            scale: config.scale(),
+        })
+    }
+}
+
+/// Which adapter each row of a pass goes through.
+#[derive(Debug)]
+pub(crate) enum RowAdapters {
+    /// All rows through the same.
+    One(Arc<Adapter>),
+    /// Rows through different ones, or through none.
+    Several {
+        stack: Arc<Stack>,
+        /// The rows of each adapter of the stack.
+        rows: Vec<Vec<u32>>,
+        /// The factor of each row's term.
+        scales: Vec<f32>,
+    },
+}
+
+/// Several adapters as one of a larger rank. Each has a slot of the same width, which
+/// keeps the order of summation: even, as products in bf16 take pairs, and a power of
+/// two, so that none lies across two blocks of a sum.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    adapters: Vec<Arc<Adapter>>,
+    width: usize,
+    linears: Vec<Option<StackedLinear>>,
+}
+
+#[derive(Debug)]
+struct StackedLinear {
+    /// Of each adapter, `[width, in_features]`, if it changes this layer.
+    a: Vec<Option<Tensor>>,
+    /// `[out_features, adapters · width]`.
+    b: Tensor,
+}
+
+/// The stack of the adapters that were used last.
+#[derive(Debug, Default)]
+pub(crate) struct AdapterStack(Option<Arc<Stack>>);
+
+/// What is added to a product.
+pub(crate) struct AdapterTerm<'a> {
+    u: Tensor,
+    b: &'a Tensor,
+    scale: f32,
+    row_scales: Option<&'a [f32]>,
+}
+
+impl AdapterTerm<'_> {
+    pub(crate) fn term(&self) -> LowRank<'_> {
+        LowRank {
+            u: &self.u,
+            b: self.b,
+            transposed: true,
+            scale: self.scale,
+            row_scales: self.row_scales,
+        }
+    }
+}
+
+impl AdapterStack {
+    /// The adapters of the rows of `next`.
+    pub(crate) fn rows(&mut self, next: &[NextTokens<'_>]) -> Result<Option<RowAdapters>> {
+        let mut used: Vec<&Arc<Adapter>> = Vec::new();
+        for adapter in next.iter().filter_map(|next| next.adapter.as_ref()) {
+            if !used.iter().any(|known| Arc::ptr_eq(known, adapter)) {
+                used.push(adapter);
+            }
+        }
+        let Some(first) = used.first() else {
+            return Ok(None);
+        };
+        if used.len() == 1 && next.iter().all(|next| next.adapter.is_some()) {
+            return Ok(RowAdapters::one(Some(first)));
+        }
+        let stack = self.of(&used)?;
+        let mut rows = vec![Vec::new(); stack.adapters.len()];
+        let mut scales = Vec::new();
+        for NextTokens { ids, adapter, .. } in next {
+            let slot = adapter.as_ref().and_then(|adapter| stack.slot(adapter));
+            let first = scales.len();
+            let scale = adapter.as_ref().map_or(0.0, |adapter| adapter.scale);
+            scales.resize(first + ids.len(), scale);
+            if let Some(slot) = slot {
+                rows[slot].extend((first as u32)..(scales.len() as u32));
+            }
+        }
+        Ok(Some(RowAdapters::Several {
+            stack,
+            rows,
+            scales,
+        }))
+    }
+
+    /// A stack with just `used` in it.
+    fn of(&mut self, used: &[&Arc<Adapter>]) -> Result<Arc<Stack>> {
+        let fits = |stack: &&Arc<Stack>| {
+            stack.adapters.len() == used.len()
+                && used.iter().all(|adapter| stack.slot(adapter).is_some())
+        };
+        if let Some(stack) = self.0.as_ref().filter(fits) {
+            return Ok(Arc::clone(stack));
+        }
+        let stack = Arc::new(Stack::new(used)?);
+        self.0 = Some(Arc::clone(&stack));
+        Ok(stack)
+    }
+}
+
+impl Stack {
+    fn new(used: &[&Arc<Adapter>]) -> Result<Self> {
+        let rank = used.iter().map(|adapter| adapter.rank).max().unwrap_or(1);
+        let width = rank.next_power_of_two().max(2);
+        let count = used.first().map_or(0, |adapter| adapter.linears.len());
+        let linears = (0..count).map(|number| {
+            let pairs = used.iter().map(|adapter| adapter.linears[number].as_ref());
+            StackedLinear::new(&pairs.collect::<Vec<_>>(), width)
+        });
+        Ok(Self {
+            linears: linears.collect::<Result<_>>()?,
+            adapters: used.iter().copied().map(Arc::clone).collect(),
+            width,
+        })
+    }
+
+    fn slot(&self, adapter: &Arc<Adapter>) -> Option<usize> {
+        let mut slots = self.adapters.iter();
+        slots.position(|known| Arc::ptr_eq(known, adapter))
+    }
+}
+
+impl StackedLinear {
+    fn new(pairs: &[Option<&LowRankPair>], width: usize) -> Result<Option<Self>> {
+        let Some(first) = pairs.iter().flatten().next() else {
+            return Ok(None);
+        };
+        let (device, dtype) = (first.b.device(), first.b.dtype());
+        let (out, columns) = (first.b.shape()[0], pairs.len() * width);
+        let mut b = vec![0.0_f32; out * columns];
+        let mut a = Vec::with_capacity(pairs.len());
+        for (slot, pair) in pairs.iter().enumerate() {
+            let Some(LowRankPair { a: own_a, b: own_b }) = pair else {
+                a.push(None);
+                continue;
+            };
+            let (rank, input) = (own_a.shape()[0], own_a.shape()[1]);
+            let own_b = own_b.to_f32_vec();
+            for (row, own) in b.chunks_exact_mut(columns).zip(own_b.chunks_exact(rank)) {
+                row[slot * width..][..rank].copy_from_slice(own);
+            }
+            let mut wide = own_a.to_f32_vec();
+            wide.resize(width * input, 0.0);
+            let wide = Tensor::from_slice(device, &[width, input], &wide)?;
+            a.push(Some(cast(&wide, dtype)?));
+        }
+        let b = Tensor::from_slice(device, &[out, columns], &b)?;
+        let b = cast(&b, dtype)?;
+        Ok(Some(Self { a, b }))
+    }
+}
+
+impl RowAdapters {
+    pub(crate) fn one(adapter: Option<&Arc<Adapter>>) -> Option<Self> {
+        adapter.map(|adapter| Self::One(Arc::clone(adapter)))
+    }
+
+    /// What the linear layer `number` adds to its product with `x`, if anything.
+    pub(crate) fn forward(
+        &self,
+        number: usize,
+        x: &Tensor,
+        pass: &Pass<'_>,
+    ) -> Result<Option<AdapterTerm<'_>>> {
+        match self {
+            Self::One(adapter) => {
+                let Some(LowRankPair { a, b }) = &adapter.linears[number] else {
+                    return Ok(None);
+                };
+                let mut u = pass.rows(x, a.shape()[0], pass.dtype)?;
+                matmul_nt(x, a, Epilogue::default(), &mut u)?;
+                Ok(Some(AdapterTerm {
+                    u,
+                    b,
+                    scale: adapter.scale,
+                    row_scales: None,
+                }))
+            }
+            Self::Several {
+                stack,
+                rows,
+                scales,
+            } => {
+                let Some(StackedLinear { a, b }) = &stack.linears[number] else {
+                    return Ok(None);
+                };
+                let (tokens, slots) = (x.shape()[0], rows.len());
+                // A row's numbers stand in the slot of its adapter; the rest is zero.
+                let shape = [tokens * slots, stack.width];
+                let mut u = Tensor::zeros(x.device(), &shape, pass.dtype)?;
+                for (slot, (a, rows)) in a.iter().zip(rows).enumerate() {
+                    let Some(a) = a else { continue };
+                    let own_x = gather_rows(x, rows)?;
+                    let mut own_u = pass.rows(&own_x, stack.width, pass.dtype)?;
+                    matmul_nt(&own_x, a, Epilogue::default(), &mut own_u)?;
+                    let places = rows.iter().map(|row| row * slots as u32 + slot as u32);
+                    scatter_rows(&own_u, &places.collect::<Vec<u32>>(), &mut u)?;
+                }
+                Ok(Some(AdapterTerm {
+                    u: u.reshape(&[tokens, slots * stack.width])?,
+                    b,
+                    scale: 1.0,
+                    row_scales: Some(scales),
+                }))
+            }
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! `retune generate`: answers to one prompt, or to a file of them.
+
+mod rows;
+
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use retune_data::{Conversation, Message, Role};
+use retune_generate::{
+    Answer, Assistant, BeamAnswer, BeamSearch, EarlyStopping, Finish, Generator, Request, Sampling,
+    answer_all,
+};
+use serde_json::{Map, Value as Json, json};
+
+use super::sampling::{ModelArgs, SamplingArgs};
+use crate::outcome::input_fault;
+use crate::output::plain;
+
+/// Answer a prompt, or a file of prompts.
+///
+///   retune generate output "What do you do in the evening?"
+///
+///   retune generate output --input prompts.jsonl --output answers.jsonl
+///
+/// A file has a JSON object on each line: `prompt`, or `instruction` and `input`, or
+/// `messages`. Answers that stand in the output file already are not made again.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// What the user says; read from standard input if it is `-`
+    #[arg(required_unless_present_any = ["input", "print_config"])]
+    prompt: Option<String>,
+    /// A system prompt [default: that of the training]
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Go on with the prompt as it is, without the chat template
+    #[arg(long)]
+    raw: bool,
+    /// How many answers each prompt gets, from as many seeds
+    #[arg(long, short, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    n: u64,
+    /// Tell how likely each token was, and the N most likely ones; written as JSON
+    #[arg(long, value_name = "N")]
+    logprobs: Option<usize>,
+    /// Write the answer as JSON, with its tokens and why it ended
+    #[arg(long)]
+    json: bool,
+    /// A JSONL file of prompts
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "output",
+        conflicts_with = "prompt"
+    )]
+    input: Option<PathBuf>,
+    /// Where the answers to those go
+    #[arg(long, value_name = "FILE", requires = "input")]
+    output: Option<PathBuf>,
+    /// How many answers to a file are made at once
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    batch_size: u64,
+    /// Print the settings of generation as JSON, and end
+    #[arg(long = "print-config")]
+    print_config: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    beams: BeamArgs,
+}
+
+/// Settings of beam search.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Beam search")]
+struct BeamArgs {
+    /// Search for the most likely answers with N beams, instead of drawing
+    #[arg(long = "num_beams", alias = "num-beams", value_name = "N")]
+    num_beams: Option<usize>,
+    /// Above 0 longer answers do better, below 0 shorter ones [default: 1]
+    #[arg(
+        long = "length_penalty",
+        alias = "length-penalty",
+        value_name = "NUMBER",
+        requires = "num_beams",
+        allow_hyphen_values = true
+    )]
+    length_penalty: Option<f64>,
+    /// When it ends: with as many answers as beams (yes), when none is likely to become
+    /// better (no), when none can (never) [default: no]
+    #[arg(
+        long = "early_stopping",
+        alias = "early-stopping",
+        value_name = "WHEN",
+        requires = "num_beams"
+    )]
+    early_stopping: Option<Ending>,
+}
+
+/// When a search ends.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Ending {
+    Yes,
+    No,
+    Never,
+}
+
+impl BeamArgs {
+    fn search(&self) -> Option<BeamSearch> {
+        let default = BeamSearch::default();
+        Some(BeamSearch {
+            num_beams: self.num_beams.filter(|count| *count != 1)?,
+            length_penalty: self.length_penalty.unwrap_or(default.length_penalty),
+            early_stopping: match self.early_stopping {
+                Some(Ending::Yes) => EarlyStopping::Yes,
+                Some(Ending::Never) => EarlyStopping::Never,
+                Some(Ending::No) | None => EarlyStopping::No,
+            },
+        })
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let sampling = args.sampling.over(&args.model.sampling()?)?;
+    let sampling = Sampling {
+        logprobs: args.logprobs,
+        ..sampling
+    };
+    sampling.check_values()?;
+    let beams = args.beams.search();
+    if let Some(beams) = &beams {
+        check_beams(args, beams)?;
+    }
+    if args.print_config {
+        return print_config(&sampling, beams.as_ref());
+    }
+    let assistant = args.model.open()?;
+    if let (Some(input), Some(output)) = (&args.input, &args.output) {
+        return all(args, &assistant, &sampling, input, output);
+    }
+    let prompt = match args.prompt.as_deref() {
+        Some("-") => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text)?;
+            text
+        }
+        text => text.unwrap_or_default().to_owned(),
+    };
+    if prompt.is_empty() {
+        return Err(retune_generate::Error::EmptyPrompt.into());
+    }
+    let conversation = Conversation {
+        messages: vec![Message::new(Role::User, &prompt)],
+        tools: Vec::new(),
+    };
+    let request = request(args, &assistant, conversation, &sampling)?;
+    if args.n > 1 || args.json || args.logprobs.is_some() || beams.is_some() {
+        return several(args, &assistant, request);
+    }
+    stream(&assistant, request)
+}
+
+/// # Errors
+/// If more answers are asked for than a search has, or more than it can tell.
+fn check_beams(args: &Args, beams: &BeamSearch) -> Result<()> {
+    if args.n > beams.num_beams as u64 {
+        return Err(input_fault(format!(
+            "--n: expected at most {}, the beams, found {}",
+            beams.num_beams, args.n
+        )));
+    }
+    match args.logprobs {
+        Some(_) => Err(input_fault("--logprobs does not go with --num_beams")),
+        None => Ok(()),
+    }
+}
+
+fn print_config(sampling: &Sampling, beams: Option<&BeamSearch>) -> Result<()> {
+    let mut all = serde_json::to_value(sampling)?;
+    if let (Some(all), Some(beams)) = (all.as_object_mut(), beams) {
+        if let Json::Object(beams) = serde_json::to_value(beams)? {
+            all.extend(beams);
+        }
+    }
+    anstream::println!("{}", serde_json::to_string_pretty(&all)?);
+    Ok(())
+}
+
+fn request(
+    args: &Args,
+    assistant: &Assistant,
+    conversation: Conversation,
+    sampling: &Sampling,
+) -> Result<Request> {
+    if args.raw {
+        let text = conversation.messages.last();
+        let text = text.map_or("", |message| &message.content);
+        return Ok(Request {
+            prompt: assistant.tokenizer.text_ids(text)?,
+            adapter: assistant.adapter.clone(),
+            sampling: sampling.clone(),
+        });
+    }
+    let conversation = conversation.with_default_system(args.system.as_deref());
+    Ok(assistant.request(conversation, sampling.clone())?)
+}
+
+/// Writes an answer as it comes.
+fn stream(assistant: &Assistant, request: Request) -> Result<()> {
+    let most = request.sampling.max_new_tokens;
+    let tokens = request.prompt.len() + most;
+    let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
+    let mut out = anstream::stdout().lock();
+    let mut written = Ok(());
+    let (_, finish) = generator.answer(request, &mut |text| {
+        if written.is_ok() {
+            written = write!(out, "{}", plain(text)).and_then(|()| out.flush());
+        }
+    })?;
+    written?;
+    writeln!(out)?;
+    match finish {
+        Finish::Stop => {}
+        Finish::Length => anstream::eprintln!(
+            "the answer was cut off after {most} tokens; --max_new_tokens allows more"
+        ),
+        Finish::Repetition => anstream::eprintln!("the answer was ended, as it repeated a phrase"),
+    }
+    Ok(())
+}
+
+/// Writes answers when they are whole: several, or as JSON.
+fn several(args: &Args, assistant: &Assistant, request: Request) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    let as_json = args.json || args.logprobs.is_some();
+    let mut shown = 0;
+    let mut show = |text: &str, record: Map<String, Json>| -> Result<()> {
+        shown += 1;
+        match (as_json, args.n) {
+            (true, _) => writeln!(out, "{}", Json::Object(record))?,
+            (false, 1) => writeln!(out, "{}", plain(text))?,
+            (false, _) => writeln!(out, "{shown}. {}", plain(text))?,
+        }
+        Ok(out.flush()?)
+    };
+    let samples = args.n as usize;
+    if let Some(beams) = args.beams.search() {
+        for answer in search(assistant, &beams, &request)?.iter().take(samples) {
+            show(&answer.text, beam_record(answer))?;
+        }
+        return Ok(());
+    }
+    let (model, tokenizer) = (&assistant.model, &assistant.tokenizer);
+    let mut answers: Vec<Option<Answer>> = vec![None; samples];
+    answer_all::<anyhow::Error>(
+        model,
+        tokenizer,
+        vec![request],
+        (samples, samples),
+        |place, answer| {
+            answers[place.sample] = Some(answer);
+            Ok(())
+        },
+    )?;
+    for answer in answers.iter().flatten() {
+        show(&answer.text, record(assistant, answer))?;
+    }
+    Ok(())
+}
+
+fn search(assistant: &Assistant, beams: &BeamSearch, request: &Request) -> Result<Vec<BeamAnswer>> {
+    let bar = crate::progress::items(request.sampling.max_new_tokens as u64);
+    let (model, tokenizer) = (&assistant.model, &assistant.tokenizer);
+    let found = beams.search(model, tokenizer, request, &mut |tokens| {
+        bar.set_position(tokens as u64);
+    });
+    bar.finish_and_clear();
+    Ok(found?)
+}
+
+/// An answer as it is written in JSON.
+fn record(assistant: &Assistant, answer: &Answer) -> Map<String, Json> {
+    let mut record = Map::new();
+    let mut add = |name: &str, value: Json| record.insert(name.to_owned(), value);
+    add("answer", answer.text.as_str().into());
+    add("finish_reason", answer.finish.name().into());
+    add("tokens", answer.ids.len().into());
+    if !answer.logprobs.is_empty() {
+        let text = |id: u32| assistant.tokenizer.decode_text(&[id]);
+        let told = answer.logprobs.iter().map(|told| {
+            let top = told
+                .top
+                .iter()
+                .map(|(id, logprob)| json!({"token": text(*id), "id": id, "logprob": logprob}));
+            json!({
+                "token": text(told.token), "id": told.token, "logprob": told.logprob,
+                "top_logprobs": top.collect::<Vec<_>>(),
+            })
+        });
+        add("logprobs", told.collect());
+    }
+    record
+}
+
+fn beam_record(answer: &BeamAnswer) -> Map<String, Json> {
+    let mut record = Map::new();
+    let finish = match answer.ended {
+        true => Finish::Stop,
+        false => Finish::Length,
+    };
+    let mut add = |name: &str, value: Json| record.insert(name.to_owned(), value);
+    add("answer", answer.text.as_str().into());
+    add("finish_reason", finish.name().into());
+    add("tokens", answer.ids.len().into());
+    add("score", answer.score.into());
+    record
+}
+
+/// Answers the prompts of a file, several at once; each answer is written when it ends.
+fn all(
+    args: &Args,
+    assistant: &Assistant,
+    sampling: &Sampling,
+    input: &Path,
+    output: &Path,
+) -> Result<()> {
+    let samples = args.n as usize;
+    let done = rows::answered(output)?;
+    let mut asked = Vec::new();
+    let mut requests = Vec::new();
+    for (line, (row, conversation)) in (1..).zip(rows::prompts(input)?) {
+        if (0..args.n).all(|sample| done.contains(&(line, sample))) {
+            continue;
+        }
+        let in_line = |error| input_fault(format!("{}, line {line}: {error:#}", input.display()));
+        let mut request = request(args, assistant, conversation, sampling).map_err(in_line)?;
+        let checked = request.check(&assistant.model, usize::MAX);
+        checked.map_err(|error| in_line(error.into()))?;
+        // Equal prompts need not have equal answers.
+        request.sampling.seed = sampling.seed.wrapping_add(line * args.n);
+        asked.push((line, row));
+        requests.push(request);
+    }
+    let unwritable =
+        |error| input_fault(format!("{} cannot be written: {error}", output.display()));
+    let opened = OpenOptions::new().create(true).append(true).open(output);
+    let mut out = opened.map_err(unwritable)?;
+    let bar = crate::progress::items(requests.len() as u64 * args.n);
+    let mut write = |request: usize, sample: usize, answer: Map<String, Json>| -> Result<()> {
+        let (line, row) = &asked[request];
+        bar.inc(1);
+        // Of a prompt with some of its answers, all are made again.
+        if done.contains(&(*line, sample as u64)) {
+            return Ok(());
+        }
+        let mut record = Map::new();
+        record.insert("line".to_owned(), (*line).into());
+        if samples > 1 {
+            record.insert("sample".to_owned(), sample.into());
+        }
+        record.insert("prompt".to_owned(), row.clone());
+        record.extend(answer);
+        writeln!(out, "{}", Json::Object(record))
+            .and_then(|()| out.flush())
+            .map_err(unwritable)
+    };
+    if let Some(beams) = args.beams.search() {
+        for (index, request) in requests.iter().enumerate() {
+            for (sample, answer) in search(assistant, &beams, request)?
+                .iter()
+                .take(samples)
+                .enumerate()
+            {
+                write(index, sample, beam_record(answer))?;
+            }
+        }
+        bar.finish_and_clear();
+        return Ok(());
+    }
+    let (model, tokenizer) = (&assistant.model, &assistant.tokenizer);
+    let at_once = args.batch_size as usize;
+    answer_all::<anyhow::Error>(
+        model,
+        tokenizer,
+        requests,
+        (samples, at_once),
+        |place, answer| write(place.request, place.sample, record(assistant, &answer)),
+    )?;
+    bar.finish_and_clear();
+    Ok(())
+}

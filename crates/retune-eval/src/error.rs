@@ -12,6 +12,21 @@ pub enum Error {
         "expected at least one reference, found none\nhint: leave rows without a reference out, or give an empty text if the answer should be empty"
     )]
     NoReferences,
+    /// Files that hold no row.
+    #[error("{files}: expected at least one row, found none")]
+    NoRows {
+        /// The files.
+        files: String,
+    },
+    /// Data, tokenizer or template.
+    #[error(transparent)]
+    Data(#[from] retune_data::Error),
+    /// A model cannot be opened or asked.
+    #[error(transparent)]
+    Generate(#[from] retune_generate::Error),
+    /// A model cannot be run.
+    #[error(transparent)]
+    Model(#[from] retune_model::Error),
     /// A setting of a metric makes no sense.
     #[error("{name}: expected {expected}, found {found}")]
     Setting {

@@ -8,11 +8,16 @@ use retune_model::{Adapter, CachedTokens, Decoder, KvCache, NextTokens};
 
 use crate::error::{Error, Result};
 use crate::logprobs::TokenLogprobs;
-use crate::sampling::{History, Sampling, repeats_at_end};
+use crate::loops::LoopRule;
+use crate::sampling::{History, Sampling};
 use crate::text::TextStream;
 
 /// Tokens of a prompt that go through the model at a time.
 pub(crate) const PREFILL: usize = 512;
+
+/// Tokens at the end of an answer that are no repeated phrase yet, however often they say
+/// the same: a laugh, a row of dots.
+const LEAST_REPEATED: usize = 12;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -393,8 +398,11 @@ impl Running {
             return piece;
         }
         let answer = &self.ids[self.prompt..];
-        let repeats = self.sampling.max_phrase_repeats;
-        if repeats > 0 && repeats_at_end(answer) >= repeats {
+        let repeats = LoopRule {
+            min_count: self.sampling.max_phrase_repeats,
+            min_span: LEAST_REPEATED,
+        };
+        if repeats.min_count > 0 && repeats.find(answer).is_some() {
             piece.finish = Some(Finish::Repetition);
         } else if answer.len() == self.sampling.max_new_tokens {
             piece.finish = Some(Finish::Length);

@@ -34,6 +34,32 @@ pub struct Batch {
     pub row_keys: Vec<RowKey>,
 }
 
+impl Batch {
+    /// A batch to score and not to train on, which needs no keys for dropout. With
+    /// `shared_prefix` the first of the segments that begin at `offsets` is the
+    /// beginning of all others.
+    ///
+    /// # Errors
+    /// Those of the compute core: offsets that do not rise from 0.
+    pub fn scoring(
+        input_ids: Vec<u32>,
+        (offsets, shared_prefix): (&[usize], bool),
+        (rows, targets): (Vec<u32>, Vec<u32>),
+    ) -> Result<Self> {
+        let segments = match shared_prefix {
+            true => Segments::with_shared_prefix(offsets)?,
+            false => Segments::new(offsets)?,
+        };
+        Ok(Self {
+            input_ids,
+            segments,
+            rows,
+            targets,
+            row_keys: Vec::new(),
+        })
+    }
+}
+
 /// What is kept of a forward pass for the backward one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activations {

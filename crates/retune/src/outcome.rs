@@ -63,15 +63,20 @@ pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
 
 fn code(error: &anyhow::Error) -> u8 {
     use retune_compute::Error as Compute;
+    use retune_eval::Error as Eval;
     use retune_generate::Error as Generate;
     use retune_model::Error as Model;
     use retune_train::Error as Train;
-    let (train, generate) = (
-        error.downcast_ref::<Train>(),
-        error.downcast_ref::<Generate>(),
-    );
-    let model = match (train, generate) {
-        (Some(Train::Model(error)), _) | (_, Some(Generate::Model(error))) => Some(error),
+    let train = error.downcast_ref::<Train>();
+    let eval = error.downcast_ref::<Eval>();
+    let generate = match eval {
+        Some(Eval::Generate(error)) => Some(error),
+        _ => error.downcast_ref::<Generate>(),
+    };
+    let model = match (train, generate, eval) {
+        (Some(Train::Model(error)), ..)
+        | (_, Some(Generate::Model(error)), _)
+        | (.., Some(Eval::Model(error))) => Some(error),
         _ => error.downcast_ref::<Model>(),
     };
     let compute = match (train, model) {
@@ -85,7 +90,8 @@ fn code(error: &anyhow::Error) -> u8 {
             | Compute::OutOfMemory { .. },
         ) => INPUT,
         Some(_) => OURS,
-        None if train.is_some() || generate.is_some() || model.is_some() => INPUT,
+        None if train.is_some() || generate.is_some() || eval.is_some() => INPUT,
+        None if model.is_some() => INPUT,
         None if error.is::<InputFault>() || error.is::<retune_data::Error>() => INPUT,
         None => OURS,
     }

@@ -5,6 +5,7 @@
 mod answers;
 mod goldens;
 mod labels;
+mod models;
 mod resampling;
 mod rouge;
 mod shared;

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 pub(crate) use draw::log_softmax;
-pub use process::repeats_at_end;
 
 /// How the next token is chosen, and when it ends. Names and meanings are those of
 /// Hugging Face's `GenerationConfig`, of OpenAI's API for penalties by frequency and
@@ -60,8 +59,8 @@ pub struct Sampling {
     /// Tokens at which the answer ends, beside those of the model; they are not part
     /// of it.
     pub stop_token_ids: Vec<u32>,
-    /// The answer ends when it says a phrase so many times in a row
-    /// ([`crate::repeats_at_end`]); 0 for never.
+    /// The answer ends when it says a phrase so many times in a row, which fill at
+    /// least 12 tokens; 0 for never.
     pub max_phrase_repeats: usize,
     /// How many of the most likely tokens are told with their logarithms of
     /// probability beside each token; none if this is none.

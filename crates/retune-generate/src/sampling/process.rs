@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{History, Sampling};
+use crate::loops::agreement_from_the_end;
 
 impl Sampling {
     /// Changes the logits `[V]` behind `history`, in Hugging Face's order; those that
@@ -76,14 +77,11 @@ fn repeating(all: &[u32], before: usize) -> Vec<u32> {
 /// last tokens that repeats already, at most.
 fn repeated_before(said: &[u32]) -> HashMap<u32, usize> {
     let mut longest: HashMap<u32, usize> = HashMap::new();
-    // How many tokens before each place are those at the end: the Z-function of the
-    // reversed text.
-    let backwards: Vec<u32> = said.iter().rev().copied().collect();
-    let lengths = common_with_start(&backwards);
+    let lengths = agreement_from_the_end(said);
     for (distance, &length) in lengths.iter().enumerate().skip(1) {
         if length > 0 {
             // `distance` tokens before the end the same was said; this followed.
-            let followed = backwards[distance - 1];
+            let followed = said[said.len() - distance];
             let known = longest.entry(followed).or_default();
             *known = length.max(*known);
         }
@@ -91,67 +89,9 @@ fn repeated_before(said: &[u32]) -> HashMap<u32, usize> {
     longest
 }
 
-/// For each place, how many items from there on equal those from the start on.
-///
-/// # Reference
-/// Gusfield, Algorithms on Strings, Trees and Sequences, 1997, chapter 1.4
-fn common_with_start(items: &[u32]) -> Vec<usize> {
-    let mut lengths = vec![0; items.len()];
-    let (mut left, mut right) = (0, 0);
-    for at in 1..items.len() {
-        let mut length = match at < right {
-            true => lengths[at - left].min(right - at),
-            false => 0,
-        };
-        while at + length < items.len() && items[length] == items[at + length] {
-            length += 1;
-        }
-        if at + length > right {
-            (left, right) = (at, at + length);
-        }
-        lengths[at] = length;
-    }
-    lengths
-}
-
-/// Fewer tokens than this are no phrase that is repeated, however often: a laugh, a
-/// row of dots.
-const LEAST_REPEATED: usize = 12;
-
-/// How often `said` says at its end the same phrase in a row, taken over all lengths of
-/// phrases: the largest number of times, of those that cover at least 12 tokens in all.
-/// 1 if nothing is repeated.
-pub fn repeats_at_end(said: &[u32]) -> usize {
-    let backwards: Vec<u32> = said.iter().rev().copied().collect();
-    let lengths = common_with_start(&backwards);
-    let times = |(phrase, &length): (usize, &usize)| {
-        // A text that equals itself `phrase` tokens on has that period.
-        let times = 1 + length / phrase;
-        (times > 1 && times * phrase >= LEAST_REPEATED).then_some(times)
-    };
-    let repeats = lengths.iter().enumerate().skip(1).filter_map(times);
-    repeats.max().unwrap_or(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_phrase_at_the_end_is_counted() {
-        let phrase = [5, 6, 7, 8, 5];
-        let mut said = vec![1, 2, 3];
-        assert_eq!(repeats_at_end(&said), 1);
-        said.extend([phrase; 3].concat());
-        assert_eq!(repeats_at_end(&said), 3);
-        said.extend([5, 6]);
-        assert_eq!(repeats_at_end(&said), 3, "in whatever part of the phrase");
-        said.push(9);
-        assert_eq!(repeats_at_end(&said), 1);
-        assert_eq!(repeats_at_end(&[4; 11]), 1, "a laugh");
-        assert_eq!(repeats_at_end(&[4; 12]), 12);
-        assert_eq!(repeats_at_end(&[]), 1);
-    }
 
     #[test]
     fn what_would_repeat_a_phrase_is_found_with_its_length() {

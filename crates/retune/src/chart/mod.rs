@@ -1,9 +1,10 @@
-//! Curves of a run, for the terminal and for a file.
+//! Curves of a run, for the terminal and for a file, and bars for pages.
 //!
 //! A [`Chart`] says what is shown. [`terminal::draw`] shows it in characters,
 //! [`svg::render`] as a figure; both take their axes from `axis.rs`.
 
 mod axis;
+pub(crate) mod bars;
 mod curve;
 pub(crate) mod svg;
 pub(crate) mod terminal;

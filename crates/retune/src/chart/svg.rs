@@ -24,40 +24,45 @@ const STYLE: &str = "\
 text { font: 12px system-ui, sans-serif; fill: #374151 } .title { font-size: 15px; font-weight: 600 }
 .paper { fill: #ffffff } .grid { stroke: #e5e7eb } .axis { stroke: #6b7280 } .axis, .grid { fill: none }
 .curve { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round } .faint { stroke-width: 1; opacity: .4 }
-.first { stroke: #2563eb } .second { stroke: #c2410c } circle.first { fill: #2563eb } circle.second { fill: #c2410c }
+.first { stroke: #2563eb } .second { stroke: #c2410c } circle.first, rect.first { fill: #2563eb } circle.second, rect.second { fill: #c2410c }
+rect.bar { stroke: none; opacity: .75 }
 @media (prefers-color-scheme: dark) {
 text { fill: #d1d5db } .paper { fill: #111827 } .grid { stroke: #374151 } .axis { stroke: #9ca3af }
-.first { stroke: #60a5fa } .second { stroke: #fb923c } circle.first { fill: #60a5fa } circle.second { fill: #fb923c }
+.first { stroke: #60a5fa } .second { stroke: #fb923c } circle.first, rect.first { fill: #60a5fa } circle.second, rect.second { fill: #fb923c }
 }
 ";
 
 /// The chart as an SVG document.
 pub(crate) fn render(chart: &Chart) -> String {
-    let title = text(&chart.title);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\" aria-label=\"{title}\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n\
-         <rect class=\"paper\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"6\"/>\n\
-         <text class=\"title\" x=\"16\" y=\"26\">{title}</text>\n"
-    );
+    let mut body = String::new();
     match Frame::of(chart) {
         Some(frame) => {
-            frame.legend(&mut svg, &chart.series);
-            frame.axes(&mut svg, chart);
+            frame.legend(&mut body, &chart.series);
+            frame.axes(&mut body, chart);
             for series in &chart.series {
-                frame.curve(&mut svg, series);
+                frame.curve(&mut body, series);
             }
         }
-        None => svg.push_str("<text x=\"16\" y=\"52\">no points to draw</text>\n"),
+        None => body.push_str("<text x=\"16\" y=\"52\">no points to draw</text>\n"),
     }
-    svg.push_str("</svg>\n");
-    svg
+    document(&chart.title, (WIDTH, HEIGHT), &body)
+}
+
+/// A figure's paper and title, with `body` on it.
+pub(super) fn document(title: &str, (width, height): (f64, f64), body: &str) -> String {
+    let title = text(title);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+         width=\"{width}\" height=\"{height}\" role=\"img\" aria-label=\"{title}\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n\
+         <rect class=\"paper\" width=\"{width}\" height=\"{height}\" rx=\"6\"/>\n\
+         <text class=\"title\" x=\"16\" y=\"26\">{title}</text>\n{body}</svg>\n"
+    )
 }
 
 /// Text as it may stand in XML, which has no place for two characters that are
 /// no characters.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     escape(&plain(text).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}"))
 }
 

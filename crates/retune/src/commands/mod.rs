@@ -4,6 +4,7 @@ pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod env;
+pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod man;

@@ -13,6 +13,13 @@ use serde_json::{Map, Value as Json};
 pub(crate) struct ModelArgs {
     /// A model's folder, an adapter's, or a run's (its best checkpoint, or else its last)
     folder: PathBuf,
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+/// How models are opened.
+#[derive(clap::Args)]
+pub(crate) struct OpenArgs {
     /// The base model of an adapter, if it is not where the adapter says
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
@@ -53,11 +60,28 @@ impl ModelArgs {
 
     /// What another folder holds. An adapter may be named that has the same base.
     pub(crate) fn source(&self, folder: &Path) -> Result<Source> {
-        Ok(Source::find(folder, self.model.as_deref())?)
+        self.open.source(folder)
     }
 
     /// Opens that in the same way.
     pub(crate) fn open_source(&self, source: Source) -> Result<Assistant> {
+        self.open.open(source)
+    }
+}
+
+impl OpenArgs {
+    /// What `folder` holds. The base model that is named here is for adapters alone.
+    pub(crate) fn source(&self, folder: &Path) -> Result<Source> {
+        let source = Source::find(folder, self.model.as_deref())?;
+        // What the adapter names itself is not read for this.
+        if let (Some(adapter), Some(base)) = (&source.adapter, &self.model) {
+            retune_train::check_adapter_base(adapter, base)?;
+        }
+        Ok(source)
+    }
+
+    /// Opens what was found.
+    pub(crate) fn open(&self, source: Source) -> Result<Assistant> {
         let device = Device::cpu_with(&CpuOptions {
             threads: self.threads,
             ..CpuOptions::default()

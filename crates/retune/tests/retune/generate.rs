@@ -185,12 +185,11 @@ fn what_cannot_be_asked_is_a_clear_error() {
     }
 }
 
-#[test]
-fn an_adapter_is_merged_and_proves_itself() {
+/// An adapter for the trained model in the folder `lora`, which teaches it another word.
+pub(crate) fn tuned() -> Folder {
     let folder = trained();
     let base = folder.read("run/best");
     let base = format!("run/{base}");
-    // An adapter for the trained model, which teaches it another word.
     let data = folder.read("data.jsonl").replace("few", "many");
     folder.write("data.jsonl", &data);
     let train = [
@@ -211,6 +210,93 @@ fn an_adapter_is_merged_and_proves_itself() {
         "0",
     ];
     folder.stdout(&[&train[..], &settings].concat());
+    folder
+}
+
+#[test]
+fn several_answers_beams_and_probabilities() {
+    let folder = trained();
+    let ask = |more: &[&str]| {
+        folder.stdout(&[&["generate", "run", "How many are 12?"][..], more].concat())
+    };
+    assert_eq!(ask(&["-n", "2"]), "1. They are few.\n2. They are few.\n");
+    let beams = ask(&["--num_beams", "3", "-n", "2", "--json"]);
+    let beams: Vec<Value> = beams
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(beams.len(), 2);
+    assert_eq!(beams[0]["answer"], "They are few.");
+    assert_eq!(beams[0]["finish_reason"], "stop");
+    let score = |beam: &Value| beam["score"].as_f64().expect("a score");
+    assert!(score(&beams[0]) > score(&beams[1]), "{beams:?}");
+    let told: Value = serde_json::from_str(&ask(&["--logprobs", "2"])).expect("JSON");
+    let first = &told["logprobs"][0];
+    assert_eq!((&first["token"], &first["id"]), (&"T".into(), &84.into()));
+    assert_eq!(first["top_logprobs"].as_array().map(Vec::len), Some(2));
+    assert!(
+        first["logprob"].as_f64().expect("a number") > -0.1,
+        "{first}"
+    );
+    // In a file, with those of its samples that are there already.
+    folder.write("prompts.jsonl", "{\"prompt\": \"How many are 3?\"}\n");
+    let all = [
+        "generate",
+        "run",
+        "--input",
+        "prompts.jsonl",
+        "--output",
+        "out.jsonl",
+    ];
+    folder.stdout(&[&all[..], &["-n", "3"]].concat());
+    let whole = folder.read("out.jsonl");
+    assert_eq!(whole.lines().count(), 3);
+    let first_two: String = whole.split_inclusive('\n').take(2).collect();
+    folder.write("out.jsonl", &first_two);
+    folder.stdout(&[&all[..], &["-n", "3"]].concat());
+    assert_eq!(folder.read("out.jsonl"), whole);
+    for (more, part) in [
+        (
+            vec!["--num_beams", "2", "-n", "3"],
+            "expected at most 2, the beams",
+        ),
+        (
+            vec!["--num_beams", "99"],
+            "num_beams: expected from 2 to 64, found 99",
+        ),
+        (
+            vec!["--stop_token_ids", "999"],
+            "stop_token_ids: expected tokens below 258",
+        ),
+        (
+            vec!["--logit_bias", "7"],
+            "expected a token's number, a colon and a number",
+        ),
+    ] {
+        let refused = folder.refusal(&[&["generate", "run", "a"][..], &more].concat());
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+}
+
+#[test]
+fn chat_goes_from_a_model_to_its_adapter() {
+    let folder = tuned();
+    let base = folder.read("run/best");
+    let base = format!("run/{base}");
+    let typed =
+        "How many are 3?\n/clear\n/adapter lora\nHow many are 3?\n/adapter nowhere\n/exit\n";
+    let outcome = folder.outcome_of(&["chat", &base], typed);
+    let said = outcome.split("--- stderr").next().unwrap_or_default();
+    assert!(
+        said.ends_with("They are few.\nThey are many.\n"),
+        "{outcome}"
+    );
+    assert!(outcome.contains("nowhere is not there"), "{outcome}");
+}
+
+#[test]
+fn an_adapter_is_merged_and_proves_itself() {
+    let folder = tuned();
     let said = folder.stdout(&["generate", "lora", "How many are 12?"]);
     assert_eq!(said, "They are many.\n");
     let said = folder.stdout(&["merge", "lora", "merged", "--prompt", "How many are 3?"]);
@@ -232,4 +318,9 @@ fn an_adapter_is_merged_and_proves_itself() {
         "{refused}"
     );
     assert!(!folder.path("again").exists());
+    let refused = folder.refusal(&["generate", "lora", "a", "--model", "model"]);
+    assert!(
+        refused.contains("was trained on another base model"),
+        "{refused}"
+    );
 }

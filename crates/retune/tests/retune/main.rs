@@ -5,6 +5,7 @@
 mod agreement;
 mod data;
 mod env;
+mod eval;
 mod generate;
 mod lint;
 mod program;

@@ -178,10 +178,8 @@ fn check_beams(args: &Args, beams: &BeamSearch) -> Result<()> {
 
 fn print_config(sampling: &Sampling, beams: Option<&BeamSearch>) -> Result<()> {
     let mut all = serde_json::to_value(sampling)?;
-    if let (Some(all), Some(beams)) = (all.as_object_mut(), beams) {
-        if let Json::Object(beams) = serde_json::to_value(beams)? {
-            all.extend(beams);
-        }
+    if let (Some(all), Json::Object(beams)) = (all.as_object_mut(), serde_json::to_value(beams)?) {
+        all.extend(beams);
     }
     anstream::println!("{}", serde_json::to_string_pretty(&all)?);
     Ok(())

@@ -1,0 +1,126 @@
+//! Rows that a model did not learn from: what is asked, and what the data answers.
+
+use std::path::PathBuf;
+
+use retune_data::source::Place;
+use retune_data::{Content, Conversation, DataOptions, Role, Samples};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::error::{Error, Result};
+
+/// One row.
+#[derive(Debug, Clone)]
+pub struct HeldOutRow {
+    /// Where it stands.
+    pub place: Place,
+    /// What it holds.
+    pub content: Content,
+    /// What is asked, up to the last answer; none of a text without turns.
+    pub prompt: Option<Conversation>,
+    /// What the data answers.
+    pub reference: String,
+}
+
+/// Rows to evaluate on.
+#[derive(Debug, Clone)]
+pub struct HeldOut {
+    /// The rows, in the order of the files.
+    pub rows: Vec<HeldOutRow>,
+    /// How many there are in the files; more than `rows` if some were drawn.
+    pub total: usize,
+}
+
+impl HeldOut {
+    /// The rows of `paths`; of more than `most`, as many are drawn by a hash of `seed`
+    /// and place.
+    ///
+    /// # Errors
+    /// `Data` for a file or a row that cannot be used, or if there is none.
+    pub fn open(
+        paths: &[PathBuf],
+        options: DataOptions,
+        most: Option<usize>,
+        seed: u64,
+    ) -> Result<Self> {
+        let mut rows = Vec::new();
+        for sample in Samples::open(paths, options)? {
+            let sample = sample?;
+            rows.push(HeldOutRow::new(sample.place, sample.content));
+        }
+        let total = rows.len();
+        if total == 0 {
+            let named: Vec<String> = paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            return Err(Error::NoRows {
+                files: named.join(", "),
+            });
+        }
+        if let Some(most) = most.filter(|most| *most < total) {
+            let key = |index: &usize| xxh3_64_with_seed(&index.to_le_bytes(), seed);
+            let mut drawn: Vec<usize> = (0..total).collect();
+            drawn.sort_by_key(|index| (key(index), *index));
+            drawn.truncate(most);
+            drawn.sort_unstable();
+            let mut drawn = drawn.into_iter().peekable();
+            let mut index = 0..;
+            rows.retain(|_| {
+                drawn
+                    .next_if_eq(&index.next().unwrap_or(usize::MAX))
+                    .is_some()
+            });
+        }
+        Ok(Self { rows, total })
+    }
+
+    /// Whether there is something to answer in any row.
+    pub fn has_prompts(&self) -> bool {
+        self.rows.iter().any(|row| row.prompt.is_some())
+    }
+
+    /// The different answers, if they are so few and so short that they are labels: at
+    /// most one for five rows, of at most 32 characters.
+    pub fn labels(&self) -> Option<Vec<&str>> {
+        let mut labels: Vec<&str> = self.rows.iter().map(|row| row.reference.trim()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        let short = labels.iter().all(|label| label.chars().count() <= 32);
+        (short && labels.len() >= 2 && labels.len() * 5 <= self.rows.len()).then_some(labels)
+    }
+}
+
+impl HeldOutRow {
+    fn new(place: Place, content: Content) -> Self {
+        let reference = content.answer();
+        let prompt = match &content {
+            Content::Text(_) => None,
+            Content::Conversation(conversation) => Some(conversation.clone()),
+            Content::Classification { text, label } => {
+                Some(Conversation::of_turn(text.as_str(), label.as_str()))
+            }
+            Content::Preference(preference) => Some(preference.preferred()),
+            _ => None,
+        };
+        let prompt = prompt.map(|mut conversation| {
+            let mut messages = conversation.messages.iter();
+            let last = messages.rposition(|message| message.role == Role::Assistant);
+            let end = last.unwrap_or(conversation.messages.len());
+            conversation.messages.truncate(end);
+            conversation
+        });
+        Self {
+            place,
+            prompt: prompt.filter(|prompt| !prompt.messages.is_empty()),
+            reference,
+            content,
+        }
+    }
+
+    /// What is asked, in a few words.
+    pub fn question(&self) -> &str {
+        let messages = self.prompt.iter().flat_map(|prompt| &prompt.messages);
+        let asked = messages.rev().find(|message| message.role == Role::User);
+        asked.map_or("", |message| &message.content)
+    }
+}

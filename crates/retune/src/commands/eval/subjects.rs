@@ -1,0 +1,117 @@
+//! Which models are measured, under which names.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use retune_generate::{Assistant, Source};
+
+use super::Args;
+use crate::outcome::input_fault;
+
+/// A model under a name.
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) source: Source,
+}
+
+/// The models that are asked for; before a single adapter comes its base.
+pub(super) fn named(args: &Args) -> Result<Vec<Named>> {
+    let mut folders = Vec::new();
+    for folder in &args.folders {
+        match args.checkpoints {
+            true => folders.extend(checkpoints(folder)?),
+            false => folders.push(folder.clone()),
+        }
+    }
+    let mut subjects = Vec::new();
+    for folder in &folders {
+        let source = args.open.source(folder)?;
+        if subjects.is_empty() && !args.no_base && args.folders.len() == 1 {
+            subjects.extend(base(&source));
+        }
+        subjects.push(Named {
+            name: last_part(folder),
+            source,
+        });
+    }
+    // Names that are taken get what stands before them.
+    let taken: Vec<String> = subjects.iter().map(|own| own.name.clone()).collect();
+    for (subject, folder) in subjects.iter_mut().rev().zip(folders.iter().rev()) {
+        if taken.iter().filter(|name| **name == subject.name).count() > 1 {
+            subject.name = folder.display().to_string();
+        }
+    }
+    Ok(subjects)
+}
+
+/// The base of an adapter, which is asked as the adapter is.
+fn base(source: &Source) -> Option<Named> {
+    source.adapter.as_ref()?;
+    Some(Named {
+        name: "base".to_owned(),
+        source: Source {
+            adapter: None,
+            ..source.clone()
+        },
+    })
+}
+
+fn last_part(folder: &Path) -> String {
+    let whole = folder
+        .canonicalize()
+        .unwrap_or_else(|_| folder.to_path_buf());
+    let name = whole.file_name();
+    name.map_or_else(
+        || folder.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// The checkpoints of the run in `folder`, by their steps.
+fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)
+        .map_err(|error| input_fault(format!("{} cannot be read: {error}", folder.display())))?;
+    let step = |path: &PathBuf| -> Option<u64> {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("checkpoint-")?.parse().ok()
+    };
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter_map(|path| Some((step(&path)?, path)))
+        .collect();
+    found.sort();
+    match found.is_empty() {
+        true => Err(input_fault(format!(
+            "{} holds no checkpoints\nhint: name a run's folder with --checkpoints",
+            folder.display()
+        ))),
+        false => Ok(found.into_iter().map(|(_, path)| path).collect()),
+    }
+}
+
+/// Calls `work` with each of `subjects`, opened one after the other. Adapters of the
+/// model that is open take its place, without opening it again.
+pub(super) fn each(
+    args: &Args,
+    subjects: &[Named],
+    work: &mut dyn FnMut(&Assistant, &str) -> Result<()>,
+) -> Result<()> {
+    let mut open: Option<Assistant> = None;
+    for Named { name, source } in subjects {
+        let switched = match &mut open {
+            Some(assistant) => assistant.switch(source)?,
+            None => false,
+        };
+        if !switched {
+            // One model at a time is in memory.
+            open = None;
+        }
+        let assistant = match &mut open {
+            Some(assistant) => assistant,
+            None => open.insert(args.open.open(source.clone())?),
+        };
+        work(assistant, name)?;
+    }
+    Ok(())
+}

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use retune_compute::ops::{Epilogue, LowRank, cast, gather_rows, matmul_nt, scatter_rows};
+use retune_compute::ops::{
+    Epilogue, FrozenWeight, LowRank, Packing, Weight, cast, gather_rows, linear_forward,
+    scatter_rows,
+};
 use retune_compute::{DType, Tensor};
 
 use crate::cache::NextTokens;
@@ -30,8 +33,10 @@ pub struct Adapter {
 /// `[r, in_features]` and `[out_features, r]`, of the type of products.
 #[derive(Debug)]
 struct LowRankPair {
-    a: Tensor,
-    b: Tensor,
+    a: FrozenWeight,
+    b: FrozenWeight,
+    /// The values, for stacks; packed ones are not read back.
+    values: [Tensor; 2],
 }
 
 impl Adapter {
@@ -80,9 +85,12 @@ impl Adapter {
             if !meant(&shape) {
                 return Ok(None);
             }
+            let a = read(name(&shape.name, "lora_A"))?;
+            let b = read(name(&shape.name, "lora_B"))?;
             Ok(Some(LowRankPair {
-                a: read(name(&shape.name, "lora_A"))?,
-                b: read(name(&shape.name, "lora_B"))?,
+                a: packed(&a)?,
+                b: packed(&b)?,
+                values: [a, b],
             }))
         };
         Ok(Self {
@@ -121,9 +129,13 @@ pub(crate) struct Stack {
 #[derive(Debug)]
 struct StackedLinear {
     /// Of each adapter, `[width, in_features]`, if it changes this layer.
-    a: Vec<Option<Tensor>>,
+    a: Vec<Option<FrozenWeight>>,
     /// `[out_features, adapters · width]`.
-    b: Tensor,
+    b: FrozenWeight,
+}
+
+fn packed(weight: &Tensor) -> Result<FrozenWeight> {
+    Ok(FrozenWeight::new(weight, Packing::Forward)?)
 }
 
 /// The stack of the adapters that were used last.
@@ -133,7 +145,7 @@ pub(crate) struct AdapterStack(Option<Arc<Stack>>);
 /// What is added to a product.
 pub(crate) struct AdapterTerm<'a> {
     u: Tensor,
-    b: &'a Tensor,
+    b: &'a FrozenWeight,
     scale: f32,
     row_scales: Option<&'a [f32]>,
 }
@@ -142,7 +154,7 @@ impl AdapterTerm<'_> {
     pub(crate) fn term(&self) -> LowRank<'_> {
         LowRank {
             u: &self.u,
-            b: self.b,
+            b: Weight::Frozen(self.b),
             transposed: true,
             scale: self.scale,
             row_scales: self.row_scales,
@@ -227,14 +239,15 @@ impl StackedLinear {
             return Ok(None);
         };
         let (device, dtype) = (first.b.device(), first.b.dtype());
-        let (out, columns) = (first.b.shape()[0], pairs.len() * width);
+        let (out, columns) = (first.b.out_features(), pairs.len() * width);
         let mut b = vec![0.0_f32; out * columns];
         let mut a = Vec::with_capacity(pairs.len());
         for (slot, pair) in pairs.iter().enumerate() {
-            let Some(LowRankPair { a: own_a, b: own_b }) = pair else {
+            let Some(LowRankPair { values, .. }) = pair else {
                 a.push(None);
                 continue;
             };
+            let [own_a, own_b] = values;
             let (rank, input) = (own_a.shape()[0], own_a.shape()[1]);
             let own_b = own_b.to_f32_vec();
             for (row, own) in b.chunks_exact_mut(columns).zip(own_b.chunks_exact(rank)) {
@@ -243,10 +256,10 @@ impl StackedLinear {
             let mut wide = own_a.to_f32_vec();
             wide.resize(width * input, 0.0);
             let wide = Tensor::from_slice(device, &[width, input], &wide)?;
-            a.push(Some(cast(&wide, dtype)?));
+            a.push(Some(packed(&cast(&wide, dtype)?)?));
         }
         let b = Tensor::from_slice(device, &[out, columns], &b)?;
-        let b = cast(&b, dtype)?;
+        let b = packed(&cast(&b, dtype)?)?;
         Ok(Some(Self { a, b }))
     }
 }
@@ -265,11 +278,11 @@ impl RowAdapters {
     ) -> Result<Option<AdapterTerm<'_>>> {
         match self {
             Self::One(adapter) => {
-                let Some(LowRankPair { a, b }) = &adapter.linears[number] else {
+                let Some(LowRankPair { a, b, .. }) = &adapter.linears[number] else {
                     return Ok(None);
                 };
-                let mut u = pass.rows(x, a.shape()[0], pass.dtype)?;
-                matmul_nt(x, a, Epilogue::default(), &mut u)?;
+                let mut u = pass.rows(x, a.out_features(), pass.dtype)?;
+                linear_forward(x, a, Epilogue::default(), &mut u)?;
                 Ok(Some(AdapterTerm {
                     u,
                     b,
@@ -293,7 +306,7 @@ impl RowAdapters {
                     let Some(a) = a else { continue };
                     let own_x = gather_rows(x, rows)?;
                     let mut own_u = pass.rows(&own_x, stack.width, pass.dtype)?;
-                    matmul_nt(&own_x, a, Epilogue::default(), &mut own_u)?;
+                    linear_forward(&own_x, a, Epilogue::default(), &mut own_u)?;
                     let places = rows.iter().map(|row| row * slots as u32 + slot as u32);
                     scatter_rows(&own_u, &places.collect::<Vec<u32>>(), &mut u)?;
                 }

@@ -142,6 +142,46 @@ impl Check {
         }
     }
 
+    pub(super) fn weight_shape(
+        self,
+        argument: &'static str,
+        weight: Weight<'_>,
+        expected: [usize; 2],
+    ) -> Result<()> {
+        match weight {
+            Weight::Dense(tensor) => self.shape(argument, tensor, &expected),
+            Weight::Frozen(weight) => {
+                let found = [weight.out_features(), weight.in_features()];
+                if found == expected {
+                    return Ok(());
+                }
+                Err(Error::ShapeMismatch {
+                    op: self.op,
+                    argument,
+                    expected: format!("{expected:?}"),
+                    found: found.to_vec(),
+                })
+            }
+        }
+    }
+
+    pub(super) fn weight_dtype(
+        self,
+        argument: &'static str,
+        weight: Weight<'_>,
+        expected: DType,
+    ) -> Result<()> {
+        match weight.dtype() == expected {
+            true => Ok(()),
+            false => Err(Error::DTypeMismatch {
+                op: self.op,
+                argument,
+                expected: expected.to_string(),
+                found: weight.dtype(),
+            }),
+        }
+    }
+
     pub(super) fn heads(self, argument: &'static str, tensor: &Tensor) -> Result<[usize; 3]> {
         <[usize; 3]>::try_from(tensor.shape())
             .map_err(|_| self.wrong_shape(argument, tensor, "[T, H, D]".into()))

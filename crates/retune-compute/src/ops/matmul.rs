@@ -26,7 +26,7 @@ pub struct LowRank<'a> {
     /// `[M, r]`, of the element type of the product's factors.
     pub u: &'a Tensor,
     /// `[r, N]`, or `[N, r]` if `transposed`.
-    pub b: &'a Tensor,
+    pub b: Weight<'a>,
     /// Whether `b` is given as `[N, r]`.
     pub transposed: bool,
     /// The factor of the term, LoRA's `lora_alpha / r`.
@@ -287,18 +287,16 @@ fn check_epilogue(
         if let Some(scales) = row_scales {
             check.length("low_rank.row_scales", scales.len(), m)?;
         }
-        check.devices(a, &[("low_rank.u", u), ("low_rank.b", b)])?;
+        check.device("low_rank.u", u.device(), a.device())?;
+        check.device("low_rank.b", b.device(), a.device())?;
         check.dtype("low_rank.u", u, a.dtype())?;
-        check.dtype("low_rank.b", b, a.dtype())?;
+        check.weight_dtype("low_rank.b", b, a.dtype())?;
         let (rows, rank) = check.first_axis("low_rank.u", u)?;
         if rows != m {
             return Err(check.wrong_shape("low_rank.u", u, format!("[{m}, r]")));
         }
-        check.shape(
-            "low_rank.b",
-            b,
-            &if transposed { [n, rank] } else { [rank, n] },
-        )?;
+        let expected = if transposed { [n, rank] } else { [rank, n] };
+        check.weight_shape("low_rank.b", b, expected)?;
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ pub(super) fn matmul(product: &Product<'_>, out: &mut Tensor) {
          }| {
             let rank = u.rows_by_width().1;
             let u = Matrix::new(u.into(), m, false);
-            let b = Matrix::new(b.into(), if transposed { n } else { rank }, transposed);
+            let b = Matrix::new(b, if transposed { n } else { rank }, transposed);
             (rank, u, b, move |row: usize| {
                 row_scales.map_or(scale, |scales| scales[row])
             })

@@ -39,9 +39,10 @@ fn shapes_of_products() {
         "matmul_nn: `a` is f32, expected bf16",
     );
     let u = zeros(&device, &[2, 1]);
+    let low = zeros(&device, &[1, 2]);
     let term = LowRank {
         u: &u,
-        b: &zeros(&device, &[1, 2]),
+        b: (&low).into(),
         transposed: false,
         scale: 1.0,
         row_scales: None,

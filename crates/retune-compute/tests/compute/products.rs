@@ -38,13 +38,19 @@ impl Shape {
         let u = numbers.tensor(&[m, rank.max(1)]);
         let low = numbers.tensor(&[rank.max(1), n]);
         let low_t = transposed(&low);
+        // As an adapter that is not trained has it.
+        let low_frozen = FrozenWeight::new(&low_t, Packing::Forward).unwrap();
         let start = numbers.values(m * n);
         let row_scales: Vec<f32> = (0..m).map(|row| row as f32 / 8.0).collect();
         let mut results = Vec::new();
         let mut product =
             |name: &str, low_transposed: bool, run: &dyn Fn(Epilogue<'_>, &mut Tensor)| {
                 let mut out = tensor(device, &[m, n], &start, self.out_dtype);
-                let b = if low_transposed { &low_t } else { &low };
+                let b: Weight<'_> = match (low_transposed, name) {
+                    (true, "forward") => (&low_frozen).into(),
+                    (true, _) => (&low_t).into(),
+                    _ => (&low).into(),
+                };
                 let term = LowRank {
                     u: &u,
                     b,

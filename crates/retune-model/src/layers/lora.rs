@@ -60,7 +60,7 @@ impl Lora {
     pub(crate) fn term<'a>(&'a self, saved: &'a LoraSaved) -> LowRank<'a> {
         LowRank {
             u: &saved.u,
-            b: self.b.for_products(),
+            b: self.b.for_products().into(),
             transposed: true,
             scale: self.scale,
             row_scales: None,
@@ -90,7 +90,7 @@ impl Lora {
         let drops = pass.dropout.is_some() && self.dropout > 0.0;
         (!drops).then(|| LowRank {
             u: g,
-            b: self.a.for_products(),
+            b: self.a.for_products().into(),
             transposed: false,
             scale: self.scale,
             row_scales: None,

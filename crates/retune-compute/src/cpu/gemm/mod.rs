@@ -189,7 +189,7 @@ fn run<E: Factor, O: Element>(
     let low_rank = match (&epilogue.low_rank, low_rank_first) {
         (Some(term), Some(first)) if first.k > 0 => {
             let u = left(cpu, term.u, first, u_space);
-            let b = matrix_of::<E>(Weight::Dense(term.b), term.transposed, first.k, n);
+            let b = matrix_of::<E>(term.b, term.transposed, first.k, n);
             Some((u, b))
         }
         _ => None,

@@ -5,6 +5,7 @@ mod rows;
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use retune_data::{Conversation, Message, Role};
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     /// Tell how likely each token was, and the N most likely ones; written as JSON
     #[arg(long, value_name = "N")]
     logprobs: Option<usize>,
+    /// Tell how fast the prompt was read and the answer written
+    #[arg(long, conflicts_with_all = ["input", "num_beams", "n", "json", "logprobs"])]
+    timings: bool,
     /// Write the answer as JSON, with its tokens and why it ended
     #[arg(long)]
     json: bool,
@@ -158,7 +162,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.n > 1 || args.json || args.logprobs.is_some() || beams.is_some() {
         return several(args, &assistant, request);
     }
-    stream(&assistant, request)
+    stream(&assistant, request, args.timings)
 }
 
 /// # Errors
@@ -205,19 +209,30 @@ fn request(
 }
 
 /// Writes an answer as it comes.
-fn stream(assistant: &Assistant, request: Request) -> Result<()> {
+fn stream(assistant: &Assistant, request: Request, timings: bool) -> Result<()> {
+    let prompt = request.prompt.len();
     let most = request.sampling.max_new_tokens;
     let tokens = request.prompt.len() + most;
     let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
     let mut out = anstream::stdout().lock();
-    let mut written = Ok(());
-    let (_, finish) = generator.answer(request, &mut |text| {
-        if written.is_ok() {
-            written = write!(out, "{}", plain(text)).and_then(|()| out.flush());
+    generator.add(request)?;
+    let started = Instant::now();
+    let mut first = None;
+    let (mut tokens, mut finish) = (0_usize, Finish::Stop);
+    while !generator.is_idle() {
+        for piece in generator.step()? {
+            write!(out, "{}", plain(&piece.text))?;
+            out.flush()?;
+            tokens += usize::from(piece.token.is_some());
+            finish = piece.finish.unwrap_or(finish);
+            first.get_or_insert_with(|| started.elapsed());
         }
-    })?;
-    written?;
+    }
+    let whole = started.elapsed();
     writeln!(out)?;
+    if let (true, Some(first)) = (timings, first) {
+        tell_times((prompt, first), (tokens, whole));
+    }
     match finish {
         Finish::Stop => {}
         Finish::Length => anstream::eprintln!(
@@ -226,6 +241,23 @@ fn stream(assistant: &Assistant, request: Request) -> Result<()> {
         Finish::Repetition => anstream::eprintln!("the answer was ended, as it repeated a phrase"),
     }
     Ok(())
+}
+
+/// How fast a prompt of `prompt` tokens was read, until the first token behind it was
+/// there, and those behind that were written.
+fn tell_times((prompt, first): (usize, Duration), (tokens, whole): (usize, Duration)) {
+    let rate = |count: usize, time: Duration| count as f64 / time.as_secs_f64().max(1e-9);
+    anstream::eprintln!(
+        "prompt: {prompt} tokens in {:.3} s, {:.1} tokens/s",
+        first.as_secs_f64(),
+        rate(prompt, first)
+    );
+    let (rest, time) = (tokens.saturating_sub(1), whole - first);
+    anstream::eprintln!(
+        "answer: {rest} more tokens in {:.3} s, {:.1} tokens/s",
+        time.as_secs_f64(),
+        rate(rest, time)
+    );
 }
 
 /// Writes answers when they are whole: several, or as JSON.

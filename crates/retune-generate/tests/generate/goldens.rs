@@ -8,7 +8,9 @@ use std::sync::Arc;
 use retune_compute::ops::Packing;
 use retune_compute::{DType, Device};
 use retune_data::Tokenizer;
-use retune_generate::{BeamSearch, Generator, History, Request, Sampling};
+use retune_generate::{
+    Assistant, AssistantOptions, BeamSearch, Generator, History, Request, Sampling, Source,
+};
 use retune_model::{Adapter, Decoder, OpenOptions, Tuning};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -188,4 +190,34 @@ fn greedy_text_is_that_of_pytorch_with_and_without_an_adapter() {
             assert_eq!(found, expected[begun..], "{name} {field}");
         }
     }
+}
+
+/// A trained model, whose greedy text llama2.c's own test names.
+#[test]
+fn a_story_is_told_as_llama2_c_tells_it() {
+    let Some(files) = std::env::var_os("RETUNE_TEST_FILES") else {
+        eprintln!("skipped: RETUNE_TEST_FILES names no folder with models/stories260k");
+        return;
+    };
+    let folder = PathBuf::from(files).join("models/stories260k");
+    let source = Source::find(&folder, None).expect("a model");
+    let options = AssistantOptions {
+        dtype: Some(DType::F32),
+    };
+    let assistant = Assistant::open(source, &Device::cpu(), &options).expect("it opens");
+    let request = Request {
+        prompt: assistant.tokenizer.text_ids("Once upon a time").expect("tokens"),
+        adapter: None,
+        sampling: Sampling {
+            max_new_tokens: 200,
+            ..Sampling::default()
+        },
+    };
+    let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, 256).expect("memory");
+    let mut text = String::new();
+    generator
+        .answer(request, &mut |piece| text.push_str(piece))
+        .expect("an answer");
+    assert!(text.starts_with(", there was a little girl named Lily. She loved"), "{text}");
+    assert!(text.contains("Lily didn't want to help her mom, so she"), "{text}");
 }

@@ -9,6 +9,8 @@ use anstyle::Style;
 use anyhow::Result;
 use retune_data::{Conversation, Message, Role};
 use retune_generate::{Assistant, Generator, Sampling};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
 use serde_json::json;
 use signal_hook::consts::SIGINT;
 
@@ -29,7 +31,7 @@ const HELP: &str = "\
 /save FILE       write the conversation as JSON, in the layout `messages`
 /exit            end; so does Ctrl-D
 A line that ends in \\ goes on in the next one; so does everything between two lines of \"\"\".
-Ctrl-C ends an answer.";
+The arrows bring earlier lines back. Ctrl-C ends an answer.";
 
 /// Talk to a model, an adapter or the outcome of a run.
 ///
@@ -71,9 +73,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         messages: Vec::new(),
     };
     let interrupt = Interrupt::catch()?;
+    let mut lines = Lines::open()?;
     chat.greet();
     loop {
-        match wish(&interrupt)? {
+        interrupt.answering(false);
+        match lines.wish()? {
             Wish::End => return Ok(()),
             Wish::Say(text) => {
                 chat.messages.push(Message::new(Role::User, text));
@@ -208,49 +212,75 @@ impl Chat {
     }
 }
 
-/// Reads what the user wants next.
-fn wish(interrupt: &Interrupt) -> Result<Wish> {
-    interrupt.answering(false);
-    let mut lines = std::io::stdin().lock().lines();
-    let shown = std::io::stdin().is_terminal();
-    let mut ask = |sign: &str| -> Result<Option<String>> {
-        if shown {
-            anstream::eprint!("{sign} ");
-        }
-        Ok(lines.next().transpose()?)
-    };
-    let Some(mut text) = ask(">")? else {
-        return Ok(Wish::End);
-    };
-    if text.trim() == "\"\"\"" {
-        text.clear();
-        while let Some(line) = ask("…")?.filter(|line| line.trim() != "\"\"\"") {
-            text.push_str(&line);
-            text.push('\n');
-        }
-        return Ok(Wish::Say(text.trim_end().to_owned()));
+/// Where lines come from: a terminal, on which they can be edited and those before come
+/// back with the arrows, or a pipe.
+enum Lines {
+    Terminal(Box<DefaultEditor>),
+    Pipe(std::io::Lines<std::io::StdinLock<'static>>),
+}
+
+impl Lines {
+    fn open() -> Result<Self> {
+        Ok(match std::io::stdin().is_terminal() {
+            true => Self::Terminal(Box::new(DefaultEditor::new()?)),
+            false => Self::Pipe(std::io::stdin().lock().lines()),
+        })
     }
-    while text.ends_with('\\') {
-        text.pop();
-        text.push('\n');
-        match ask("…")? {
-            Some(line) => text.push_str(&line),
-            None => break,
+
+    /// The next line behind `sign`; none where there is no more.
+    fn next(&mut self, sign: &str) -> Result<Option<String>> {
+        let editor = match self {
+            Self::Terminal(editor) => editor,
+            Self::Pipe(lines) => return Ok(lines.next().transpose()?),
+        };
+        loop {
+            match editor.readline(&format!("{sign} ")) {
+                Ok(line) => {
+                    editor.add_history_entry(&line)?;
+                    return Ok(Some(line));
+                }
+                Err(ReadlineError::Eof) => return Ok(None),
+                Err(ReadlineError::Interrupted) => anstream::eprintln!("/exit or Ctrl-D ends"),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
-    let trimmed = text.trim();
-    if let Some(command) = trimmed.strip_prefix('/') {
-        let (name, rest) = command
-            .split_once(char::is_whitespace)
-            .unwrap_or((command, ""));
-        return Ok(match name {
-            "exit" | "quit" => Wish::End,
-            _ => Wish::Command(name.to_owned(), rest.trim().to_owned()),
-        });
-    }
-    match trimmed.is_empty() {
-        true => wish(interrupt),
-        false => Ok(Wish::Say(trimmed.to_owned())),
+
+    /// What the user wants next.
+    fn wish(&mut self) -> Result<Wish> {
+        loop {
+            let Some(mut text) = self.next(">")? else {
+                return Ok(Wish::End);
+            };
+            if text.trim() == "\"\"\"" {
+                text.clear();
+                while let Some(line) = self.next("…")?.filter(|line| line.trim() != "\"\"\"") {
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+                return Ok(Wish::Say(text.trim_end().to_owned()));
+            }
+            while text.ends_with('\\') {
+                text.pop();
+                text.push('\n');
+                match self.next("…")? {
+                    Some(line) => text.push_str(&line),
+                    None => break,
+                }
+            }
+            let trimmed = text.trim();
+            if let Some(command) = trimmed.strip_prefix('/') {
+                let parts = command.split_once(char::is_whitespace);
+                let (name, rest) = parts.unwrap_or((command, ""));
+                return Ok(match name {
+                    "exit" | "quit" => Wish::End,
+                    _ => Wish::Command(name.to_owned(), rest.trim().to_owned()),
+                });
+            }
+            if !trimmed.is_empty() {
+                return Ok(Wish::Say(trimmed.to_owned()));
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::measure::{Better, Column, Measure};
 use crate::metrics::bleu::Bleu;
 use crate::metrics::chrf::Chrf;
 use crate::metrics::diversity::{SelfBleu, distinct_n};
-use crate::metrics::labels::ExactMatch;
+use crate::metrics::labels::{ExactMatch, LabelReport};
 use crate::metrics::repetition::{LoopRule, longest_repeated_span, rep_n};
 use crate::metrics::rouge::{Rouge, RougeScores};
 use crate::metrics::statistics::References;
@@ -156,18 +156,22 @@ impl Scoring {
         Ok(measures)
     }
 
+    /// Precision, recall and F1 of each label; none where answers are no labels or there
+    /// are none.
+    pub fn label_report(&self, rows: &HeldOut, outcome: &Outcome) -> Option<LabelReport> {
+        let labels: Vec<&str> = self.labels.as_ref()?.iter().map(String::as_str).collect();
+        let (actual, given): (Vec<String>, Vec<String>) =
+            label_pairs(rows, outcome).into_iter().unzip();
+        let report = LabelReport::new(&actual, &given, Some(&labels)).ok();
+        report.filter(|report| report.rows > 0)
+    }
+
     /// Those that compare labels.
     fn label_measures(&self, rows: &HeldOut, outcome: &Outcome) -> Vec<Measure> {
         let Some(labels) = &self.labels else {
             return Vec::new();
         };
-        let pairs = rows.rows.iter().zip(&outcome.answers);
-        let pairs: Vec<(String, String)> = pairs
-            .map(|(row, answer)| {
-                let given = answer.as_ref().map_or("", |answer| answer.text.trim());
-                (row.reference.trim().to_owned(), given.to_owned())
-            })
-            .collect();
+        let pairs = label_pairs(rows, outcome);
         let right = |(actual, given): &(String, String)| Some(f64::from(u8::from(actual == given)));
         let accuracy = Column::Mean(pairs.iter().map(right).collect());
         vec![
@@ -270,6 +274,16 @@ pub(crate) fn likelihood_measures(
         Measure::new(names[0], Better::Lower, Column::Perplexity(rows.clone())),
         Measure::new(names[1], Better::Higher, Column::TokenAccuracy(rows)),
     ]
+}
+
+/// Of each row its label, and what was answered.
+fn label_pairs(rows: &HeldOut, outcome: &Outcome) -> Vec<(String, String)> {
+    let pairs = rows.rows.iter().zip(&outcome.answers);
+    let given =
+        |answer: &Option<Answer>| answer.as_ref().map_or("", |own| own.text.trim()).to_owned();
+    pairs
+        .map(|(row, answer)| (row.reference.trim().to_owned(), given(answer)))
+        .collect()
 }
 
 fn mean(scored: &[Option<RowScores>], value: impl Fn(&RowScores) -> Option<f64>) -> Column {

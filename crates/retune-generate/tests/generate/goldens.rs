@@ -206,18 +206,28 @@ fn a_story_is_told_as_llama2_c_tells_it() {
     };
     let assistant = Assistant::open(source, &Device::cpu(), &options).expect("it opens");
     let request = Request {
-        prompt: assistant.tokenizer.text_ids("Once upon a time").expect("tokens"),
+        prompt: assistant
+            .tokenizer
+            .text_ids("Once upon a time")
+            .expect("tokens"),
         adapter: None,
         sampling: Sampling {
             max_new_tokens: 200,
             ..Sampling::default()
         },
     };
-    let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, 256).expect("memory");
+    let mut generator =
+        Generator::new(&assistant.model, &assistant.tokenizer, 256).expect("memory");
     let mut text = String::new();
     generator
         .answer(request, &mut |piece| text.push_str(piece))
         .expect("an answer");
-    assert!(text.starts_with(", there was a little girl named Lily. She loved"), "{text}");
-    assert!(text.contains("Lily didn't want to help her mom, so she"), "{text}");
+    assert!(
+        text.starts_with(", there was a little girl named Lily. She loved"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Lily didn't want to help her mom, so she"),
+        "{text}"
+    );
 }

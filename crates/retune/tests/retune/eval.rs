@@ -120,6 +120,44 @@ fn perplexity_is_what_validation_of_the_training_said() {
 }
 
 #[test]
+fn labels_are_told_apart() {
+    let folder = tuned();
+    // The model answers the same to all; half of the rows have that label.
+    let rows: Vec<Value> = (0..20)
+        .map(|number| {
+            let label = ["They are many.", "They are few."][number % 2];
+            row(&format!("How many are {number}?"), label)
+        })
+        .collect();
+    folder.write("held_out.jsonl", &lines(&rows));
+    let ask = [
+        "eval",
+        "lora",
+        "--data",
+        "held_out.jsonl",
+        "--no-base",
+        "--output",
+        "report",
+    ];
+    folder.stdout(&ask);
+    let report: Value = serde_json::from_str(&folder.read("report/report.json")).expect("JSON");
+    let labels = &report["labels"]["lora"];
+    assert_eq!(labels["accuracy"], 0.5);
+    assert_eq!(labels["confusion"], serde_json::json!([[0, 10], [0, 10]]));
+    let lines = report["figures"].as_array().expect("figures");
+    let f1 = lines
+        .iter()
+        .find(|line| line["name"] == "macro F1")
+        .expect("F1");
+    let value = f1["figures"][0]["value"].as_f64().expect("a value");
+    assert!((value - 1.0 / 3.0).abs() < 1e-9, "{value}");
+    // As texts, there are none.
+    folder.stdout(&[&ask[..], &["--no-labels", "--overwrite"]].concat());
+    let report: Value = serde_json::from_str(&folder.read("report/report.json")).expect("JSON");
+    assert_eq!(report["labels"], serde_json::json!({}));
+}
+
+#[test]
 fn repetition_is_measured_and_explained() {
     let folder = tuned();
     held_out(&folder);

@@ -29,7 +29,7 @@ pub(super) fn write(
         let _ = writeln!(lines, "{}", row(told, subjects, comparison, index));
     }
     write_report(&rows_name, &lines, overwrite)?;
-    let report = report(told, comparison);
+    let report = report(told, subjects, comparison);
     let report = serde_json::to_string_pretty(&report)?;
     write_report(&json_name, &report, overwrite)?;
     let page = page(told, subjects, comparison);
@@ -44,7 +44,12 @@ pub(super) fn write(
 }
 
 /// All figures.
-fn report(told: &Told<'_>, comparison: &Comparison) -> Json {
+fn report(told: &Told<'_>, subjects: &[Subject], comparison: &Comparison) -> Json {
+    let of_labels = |subject: &Subject| {
+        let report = told.scoring.label_report(told.rows, &subject.outcome)?;
+        Some((subject.name.clone(), json!(report)))
+    };
+    let labels: Map<String, Json> = subjects.iter().filter_map(of_labels).collect();
     let [bleu, chrf] = told.scoring.signatures();
     json!({
         "retune": env!("CARGO_PKG_VERSION"),
@@ -56,6 +61,7 @@ fn report(told: &Told<'_>, comparison: &Comparison) -> Json {
         "bleu_signature": bleu,
         "chrf_signature": chrf,
         "figures": comparison.lines,
+        "labels": labels,
     })
 }
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+pub mod bootstrap;
 mod cache;
 mod clean;
 mod contained;

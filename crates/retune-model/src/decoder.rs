@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use retune_compute::ops::{
-    HeadGradients, HeadLoss, RmsNormOutput, RopeAngles, RopeConfig, RowKey, Scored, Segments,
-    embedding_backward, embedding_forward, gather_rows, head_cross_entropy_backward,
+    Epilogue, HeadGradients, HeadLoss, RmsNormOutput, RopeAngles, RopeConfig, RowKey, Scored,
+    Segments, embedding_backward, embedding_forward, gather_rows, head_cross_entropy_backward,
     head_cross_entropy_forward, linear_forward,
 };
 use retune_compute::{DType, Tensor};
@@ -145,21 +145,22 @@ impl Decoder {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
+    /// The logits of rows behind the last norm.
+    fn logits_of(&self, hidden: &Tensor) -> Result<Tensor> {
+        let shape = [hidden.shape()[0], self.config.vocab_size];
+        let mut logits = Tensor::empty(hidden.device(), &shape, DType::F32)?;
+        let epilogue = Epilogue::default();
+        linear_forward(hidden, self.head().weight(), epilogue, &mut logits)?;
+        Ok(logits)
+    }
+
     /// The logits of every token, `[T, V]`, f32.
     ///
     /// # Errors
     /// Those of the compute core: an id beyond the vocabulary, no memory.
     pub fn logits(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
         let hidden = self.hidden(ids, segments, None)?;
-        let shape = [ids.len(), self.config.vocab_size];
-        let mut logits = Tensor::empty(hidden.device(), &shape, DType::F32)?;
-        linear_forward(
-            &hidden,
-            self.head().weight(),
-            Default::default(),
-            &mut logits,
-        )?;
-        Ok(logits)
+        self.logits_of(&hidden)
     }
 
     /// The logits of the last token of each segment, `[S, V]`, f32, with `adapter`
@@ -178,10 +179,7 @@ impl Decoder {
             .ranges()
             .map(|range| range.end.wrapping_sub(1) as u32);
         let last = gather_rows(&hidden, &rows.collect::<Vec<u32>>())?;
-        let shape = [last.shape()[0], self.config.vocab_size];
-        let mut logits = Tensor::empty(last.device(), &shape, DType::F32)?;
-        linear_forward(&last, self.head().weight(), Default::default(), &mut logits)?;
-        Ok(logits)
+        self.logits_of(&last)
     }
 
     /// The logits behind the last new token of each sequence, `[S, V]`, f32. What
@@ -222,15 +220,7 @@ impl Decoder {
             false => gather_rows(&x, &rows.collect::<Vec<u32>>())?,
         };
         let hidden = self.norm.forward(&last, self.dtype)?.y;
-        let shape = [next.len(), self.config.vocab_size];
-        let mut logits = Tensor::empty(device, &shape, DType::F32)?;
-        linear_forward(
-            &hidden,
-            self.head().weight(),
-            Default::default(),
-            &mut logits,
-        )?;
-        Ok(logits)
+        self.logits_of(&hidden)
     }
 
     /// The cross-entropy of the scored rows, without dropout, with `adapter` beside

@@ -10,7 +10,6 @@
 //! who share no item, is an [`Undefined`] with its reason, and never NaN.
 
 mod alpha;
-mod bootstrap;
 mod confusion;
 mod kappa;
 mod ratings;
@@ -19,8 +18,8 @@ mod relabel;
 mod report;
 mod spans;
 
+pub use crate::bootstrap::{Bootstrap, Interval};
 pub use alpha::{Level, Reliability, krippendorff_alpha};
-pub use bootstrap::{Bootstrap, Interval};
 pub use confusion::Confusion;
 pub use kappa::{Fleiss, Weights, cohen_kappa, fleiss_kappa};
 pub use ratings::{Item, Ratings, RatingsBuilder, Vote};

@@ -3,13 +3,13 @@
 use serde::Serialize;
 
 use crate::agreement::alpha::Alpha;
-use crate::agreement::bootstrap::{Bootstrap, Interval};
 use crate::agreement::kappa::{FleissTable, Pair};
 use crate::agreement::spans::{Matches, SpanRatings, f1};
 use crate::agreement::{
     Annotations, Candidate, Confusion, Figure, Item, Level, Ratings, Reliability, Undefined, Vote,
     Weights, carefulness, relabel_first,
 };
+use crate::bootstrap::{Bootstrap, Interval};
 use crate::error::{Error, Result};
 
 /// Of so many annotators, those with the most ratings, all pairs are compared.
@@ -55,7 +55,9 @@ impl Estimate {
     /// `figure` for all items once, and over samples of them.
     fn new(bootstrap: &Bootstrap, items: usize, figure: impl Fn(&[u32]) -> Figure + Sync) -> Self {
         let value = figure(&vec![1; items]);
-        let interval = value.ok().and_then(|_| bootstrap.interval(items, figure));
+        let interval = value
+            .ok()
+            .and_then(|_| bootstrap.interval(items, |times| figure(times).ok()));
         Self {
             value: value.ok(),
             interval,

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
+use retune_data::bootstrap::percentile;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::bleu::{Bleu, BleuStatistics, closest};
 use super::ngrams::{ngram_counts, ngram_total};
-use super::percentile::percentile;
 use super::whitespace::split;
 use crate::Result;
 

@@ -19,7 +19,7 @@ pub trait Statistics: Default {
     }
 
     /// The sum over a sample that has row `i` `times[i]` times, as
-    /// [`Bootstrap`](super::bootstrap::Bootstrap) draws it.
+    /// [`Bootstrap`](retune_data::bootstrap::Bootstrap) draws it.
     fn sum_of_draw(rows: &[Self], times: &[u32]) -> Self {
         let mut sum = Self::default();
         for (row, &times) in rows.iter().zip(times) {

@@ -3,8 +3,6 @@
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::percentile::percentile;
-
 /// How intervals are made.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Bootstrap {
@@ -159,4 +157,14 @@ impl Bootstrap {
             times[row as usize] += 1;
         }
     }
+}
+
+/// The number below which `share` of the sorted numbers lies, between two of
+/// them by proportion, as numpy counts them by default; there is none of no numbers.
+pub fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let position = (share * last as f64).clamp(0.0, last as f64);
+    let below = position.floor() as usize;
+    let above = (below + 1).min(last);
+    Some(sorted[below] + (sorted[above] - sorted[below]) * position.fract())
 }

@@ -178,8 +178,13 @@ impl Chat {
             },
             "adapter" => {
                 let source = args.model.source(Path::new(rest))?;
+                // A system prompt that nobody chose is that of the training.
+                let chosen = self.system != self.assistant.source.system;
                 if !self.assistant.switch(&source)? {
                     self.assistant = args.model.open_source(source)?;
+                }
+                if !chosen {
+                    self.system = self.assistant.source.system.clone();
                 }
                 self.greet();
             }

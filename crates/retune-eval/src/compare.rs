@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::held_out::HeldOut;
 use crate::likelihood::Likelihood;
-use crate::measure::{Better, Figure, Measure};
+use crate::measure::{Better, Figure, Form, Measure};
 use crate::metrics::bootstrap::{Bootstrap, PairedDifference};
 use crate::scores::{Outcome, RowScores, Scoring, likelihood_measures};
 
@@ -27,6 +27,10 @@ pub struct Line {
     pub name: &'static str,
     /// Which way is better.
     pub better: Better,
+    /// How it is written.
+    pub form: Form,
+    /// How many rows it is of; 0 where it is of all together.
+    pub rows: usize,
     /// That of each subject.
     pub figures: Vec<Figure>,
     /// How each subject but the first differs from the first.
@@ -52,41 +56,62 @@ pub struct Comparison {
     /// The rows by what the last subject gained against the first, the largest loss
     /// first; empty for a single subject.
     pub changes: Vec<Change>,
+    /// Rows that are longer than a subject takes; no figure is of them.
+    pub left_out: usize,
 }
 
 impl Comparison {
     /// The figures of `subjects` on `rows`, the first being that with which the others
-    /// are compared.
+    /// are compared. Rows that a subject cannot take are left out for all.
     ///
     /// # Errors
-    /// As [`Scoring::row`].
+    /// As [`Scoring::row`]; `NoneFits` if no row is left.
     pub fn new(
         rows: &HeldOut,
         subjects: &[Subject],
         scoring: &Scoring,
         bootstrap: &Bootstrap,
     ) -> Result<Self> {
+        let common = common(rows, subjects);
+        if common.is_empty() {
+            return Err(Error::NoneFits {
+                rows: rows.rows.len(),
+            });
+        }
+        let general = common_of(subjects.iter().map(|subject| &subject.general));
+        let taken = HeldOut {
+            rows: common.iter().map(|row| rows.rows[*row].clone()).collect(),
+            total: rows.total,
+        };
         let mut scored = Vec::with_capacity(subjects.len());
         let mut measures: Vec<Vec<Measure>> = Vec::with_capacity(subjects.len());
         for subject in subjects {
-            let own = scoring.rows(rows, &subject.outcome)?;
-            let mut all = scoring.measures(rows, &subject.outcome, &own)?;
+            let outcome = subject.outcome.of_rows(&common);
+            let own = scoring.rows(&taken, &outcome)?;
+            let mut all = scoring.measures(&taken, &outcome, &own)?;
             let names = ["general perplexity", "general token accuracy"];
-            all.extend(likelihood_measures(names, &subject.general));
-            scored.push(own);
+            let general: Vec<_> = general.iter().map(|row| subject.general[*row]).collect();
+            all.extend(likelihood_measures(names, &general));
+            let mut of_all = vec![None; rows.rows.len()];
+            for (row, own) in common.iter().zip(own) {
+                of_all[*row] = own;
+            }
+            scored.push(of_all);
             measures.push(all);
         }
+        // All subjects did the same work, so they have the same measures.
         let count = measures.first().map_or(0, Vec::len);
         let line = |at: usize| {
-            let of = |subject: &Vec<Measure>| subject[at].clone();
-            let all: Vec<Measure> = measures.iter().map(of).collect();
+            let all: Vec<&Measure> = measures.iter().map(|subject| &subject[at]).collect();
             Line {
                 name: all[0].name,
                 better: all[0].better,
+                form: all[0].form,
+                rows: all.iter().map(|own| own.defined()).min().unwrap_or(0),
                 figures: all.iter().map(|own| own.figure(bootstrap)).collect(),
                 differences: all[1..]
                     .iter()
-                    .map(|own| own.difference(&all[0], bootstrap))
+                    .map(|own| own.difference(all[0], bootstrap))
                     .collect(),
             }
         };
@@ -94,13 +119,30 @@ impl Comparison {
             lines: (0..count).map(line).collect(),
             changes: changes(subjects, &scored),
             scored,
+            left_out: rows.rows.len() - common.len(),
         })
     }
+}
 
-    /// The line of that name.
-    pub fn line(&self, name: &str) -> Option<&Line> {
-        self.lines.iter().find(|line| line.name == name)
-    }
+/// The rows that every subject took, by their places.
+fn common(rows: &HeldOut, subjects: &[Subject]) -> Vec<usize> {
+    let mut common = common_of(subjects.iter().map(|subject| &subject.outcome.likelihood));
+    common.retain(|row| {
+        let answered = |subject: &Subject| {
+            let answers = &subject.outcome.answers;
+            answers.is_empty() || rows.rows[*row].prompt.is_none() || answers[*row].is_some()
+        };
+        subjects.iter().all(answered)
+    });
+    common
+}
+
+fn common_of<'a>(subjects: impl Iterator<Item = &'a Vec<Option<Likelihood>>>) -> Vec<usize> {
+    let subjects: Vec<_> = subjects.collect();
+    let rows = subjects.first().map_or(0, |first| first.len());
+    let mut common: Vec<usize> = (0..rows).collect();
+    common.retain(|row| subjects.iter().all(|subject| subject[*row].is_some()));
+    common
 }
 
 fn changes(subjects: &[Subject], scored: &[Vec<Option<RowScores>>]) -> Vec<Change> {

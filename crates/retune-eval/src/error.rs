@@ -1,5 +1,7 @@
 //! What can go wrong with an evaluation.
 
+use retune_data::source::Place;
+
 /// The result of something that evaluates.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -18,6 +20,28 @@ pub enum Error {
         /// The files.
         files: String,
     },
+    /// No row that all models can take.
+    #[error(
+        "none of the {rows} rows fits into what the models take\nhint: shorten them, or leave out the model that takes least"
+    )]
+    NoneFits {
+        /// The rows.
+        rows: usize,
+    },
+    /// A row that cannot be used under a model's tokenizer or template.
+    #[error("{place}: {problem}")]
+    Row {
+        /// Where it stands.
+        place: Box<Place>,
+        /// Why.
+        #[source]
+        problem: Box<retune_data::Error>,
+    },
+    /// A model computes numbers that are not finite.
+    #[error(
+        "the model finds a loss that is not finite\nhint: its weights may be damaged, or too large for bf16; --precision f32 tells"
+    )]
+    NotFinite,
     /// Data, tokenizer or template.
     #[error(transparent)]
     Data(#[from] retune_data::Error),

@@ -37,7 +37,7 @@ impl Work<'_> {
     /// how many of its rows are done.
     ///
     /// # Errors
-    /// `Data` for a row that cannot be encoded; `Generate`, `Model`.
+    /// `Row` for a row that cannot be encoded; `NotFinite`, `Generate`, `Model`.
     pub fn run(
         &self,
         assistant: &Assistant,
@@ -70,7 +70,7 @@ impl Work<'_> {
 /// the prompt leaves no room. Rows have seeds of their own.
 ///
 /// # Errors
-/// `Data` for a prompt that cannot be encoded; `Generate`.
+/// `Row` for a prompt that cannot be encoded; `Generate`.
 pub(crate) fn answers(
     assistant: &Assistant,
     rows: &[HeldOutRow],
@@ -88,7 +88,11 @@ pub(crate) fn answers(
             seed: sampling.seed.wrapping_add(index as u64),
             ..sampling.clone()
         };
-        let request = assistant.request(prompt.clone(), sampling)?;
+        let request = assistant.request(prompt.clone(), sampling);
+        let request = request.map_err(|error| match error {
+            retune_generate::Error::Tokens(problem) => row.error(problem),
+            other => other.into(),
+        })?;
         match request.check(&assistant.model, usize::MAX) {
             Ok(_) => {
                 asked.push(index);

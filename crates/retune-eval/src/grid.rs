@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use retune_generate::{Assistant, LoopRule, Sampling};
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::answers;
 use crate::held_out::HeldOut;
 use crate::measure::Figure;
@@ -46,6 +46,8 @@ pub struct Cell {
 pub struct GridRow {
     /// The model's name.
     pub name: String,
+    /// The run that it is a checkpoint of, if it is one.
+    pub run: Option<String>,
     /// The perplexity of the data's answers.
     pub perplexity: Option<f64>,
     /// A cell for each setting.
@@ -97,6 +99,9 @@ pub fn settings(model: &Sampling) -> Vec<Setting> {
         top_p: 1.0,
         min_p: 0.0,
         repetition_penalty: 1.0,
+        frequency_penalty: 0.0,
+        presence_penalty: 0.0,
+        dry_multiplier: 0.0,
         no_repeat_ngram_size: 0,
         ..model.clone()
     };
@@ -145,15 +150,15 @@ pub fn settings(model: &Sampling) -> Vec<Setting> {
 }
 
 impl GridRow {
-    /// What `assistant` answers to `rows` under each of `settings`. `on_progress` is
-    /// told the setting's place and how many rows are done.
+    /// What `assistant`, called `name`, answers to `rows` under each of `settings`.
+    /// `on_progress` is told the setting's place and how many rows are done.
     ///
     /// # Errors
-    /// As [`crate::Work::run`].
+    /// As [`crate::Work::run`]; `NoneFits` if nothing was answered.
     pub fn new(
         assistant: &Assistant,
-        name: &str,
-        (rows, scoring): (&HeldOut, &Scoring),
+        (name, run): (&str, Option<&str>),
+        (rows, scoring, bootstrap): (&HeldOut, &Scoring, &Bootstrap),
         settings: &[Setting],
         at_once: usize,
         on_progress: &mut dyn FnMut(usize, usize),
@@ -170,10 +175,16 @@ impl GridRow {
                 likelihood: Vec::new(),
                 answers: answers(assistant, &rows.rows, &setting.sampling, at_once, on_rows)?,
             };
-            cells.push(Cell::new(setting, rows, &outcome, scoring)?);
+            if outcome.answers.iter().all(Option::is_none) {
+                return Err(Error::NoneFits {
+                    rows: rows.rows.len(),
+                });
+            }
+            cells.push(Cell::new(setting, (rows, scoring, bootstrap), &outcome)?);
         }
         Ok(Self {
             name: name.to_owned(),
+            run: run.map(str::to_owned),
             perplexity: all.perplexity(),
             cells,
         })
@@ -183,20 +194,18 @@ impl GridRow {
 impl Cell {
     fn new(
         setting: &Setting,
-        rows: &HeldOut,
+        (rows, scoring, bootstrap): (&HeldOut, &Scoring, &Bootstrap),
         outcome: &Outcome,
-        scoring: &Scoring,
     ) -> Result<Self> {
         let scored = scoring.rows(rows, outcome)?;
         let measures = scoring.measures(rows, outcome, &scored)?;
-        let bootstrap = Bootstrap::default();
         let figure = |name: &str| {
             let measure = measures.iter().find(|measure| measure.name == name);
             let none = Figure {
                 value: None,
                 interval: None,
             };
-            measure.map_or(none, |measure| measure.figure(&bootstrap))
+            measure.map_or(none, |measure| measure.figure(bootstrap))
         };
         let looping = |row: &Option<RowScores>| row.as_ref().is_some_and(|row| row.loops);
         let example = scored.iter().position(looping);
@@ -281,7 +290,8 @@ fn data_repeats(cells: &[Cell], data: &HeldOut) -> Cause {
         loops += usize::from(LoopRule::default().find(&characters).is_some());
         repeated.extend(rep_n(&characters, 4));
     }
-    let rep_4 = repeated.iter().sum::<f64>() / repeated.len().max(1) as f64;
+    let sum = repeated.iter().fold(0.0, |sum: f64, own: &f64| sum + own);
+    let rep_4 = sum / repeated.len().max(1) as f64;
     let commonest = said.values().max().copied().unwrap_or(0) as f64 / count;
     let loops = loops as f64 / count;
     let answered = cells
@@ -303,16 +313,22 @@ fn data_repeats(cells: &[Cell], data: &HeldOut) -> Cause {
 
 fn over_training(rows: &[GridRow]) -> Cause {
     let kind = CauseKind::OverTraining;
+    // Only checkpoints of one run tell it.
+    let run = rows.last().and_then(|row| row.run.as_ref());
+    let of_run = |row: &&GridRow| run.is_some() && row.run.as_ref() == run;
+    let rows: Vec<&GridRow> = rows.iter().filter(of_run).collect();
     let perplexities: Vec<f64> = rows.iter().filter_map(|row| row.perplexity).collect();
     let (Some(last), [_, _, ..]) = (perplexities.last(), &perplexities[..]) else {
         return Cause {
             kind,
             likely: false,
-            evidence: "one model alone does not show it; name several checkpoints of a run, or use --checkpoints".to_owned(),
+            evidence:
+                "one checkpoint alone does not show it; name several of a run, or use --checkpoints"
+                    .to_owned(),
         };
     };
     let least = perplexities.iter().copied().fold(f64::INFINITY, f64::min);
-    let loops = |row: &GridRow| row.cells.first().map_or(0.0, Cell::loop_share);
+    let loops = |row: &&GridRow| row.cells.first().map_or(0.0, Cell::loop_share);
     let told: Vec<String> = rows
         .iter()
         .map(|row| {

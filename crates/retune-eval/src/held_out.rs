@@ -117,7 +117,15 @@ impl HeldOutRow {
         }
     }
 
-    /// What is asked, in a few words.
+    /// Why this row cannot be used.
+    pub(crate) fn error(&self, problem: retune_data::Error) -> Error {
+        Error::Row {
+            place: Box::new(self.place.clone()),
+            problem: Box::new(problem),
+        }
+    }
+
+    /// The last question.
     pub fn question(&self) -> &str {
         let messages = self.prompt.iter().flat_map(|prompt| &prompt.messages);
         let asked = messages.rev().find(|message| message.role == Role::User);

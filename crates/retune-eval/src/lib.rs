@@ -23,5 +23,5 @@ pub use evaluate::{Stage, Work};
 pub use grid::{Cause, CauseKind, Cell, Grid, GridRow, Setting, settings};
 pub use held_out::{HeldOut, HeldOutRow};
 pub use likelihood::{Likelihood, likelihood};
-pub use measure::{Better, Figure, Measure};
+pub use measure::{Better, Figure, Form, Measure};
 pub use scores::{Outcome, RowScores, Scoring};

@@ -4,7 +4,7 @@ use retune_data::{LabelOptions, Labelled, label, pack};
 use retune_generate::Assistant;
 use retune_model::Batch;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::held_out::HeldOutRow;
 use crate::metrics::statistics::Statistics;
 
@@ -52,7 +52,7 @@ impl Likelihood {
 /// many rows are done.
 ///
 /// # Errors
-/// `Data` for a row that cannot be encoded; `Model`.
+/// `Row` for a row that cannot be encoded; `NotFinite`, `Model`.
 pub fn likelihood(
     assistant: &Assistant,
     rows: &[HeldOutRow],
@@ -68,7 +68,8 @@ pub fn likelihood(
         let mut pieces = Vec::new();
         let mut fits = Vec::with_capacity(rows.len());
         for (index, row) in rows.iter().enumerate() {
-            let whole = label(&assistant.tokenizer, &row.content, &options)?;
+            let whole = label(&assistant.tokenizer, &row.content, &options);
+            let whole = whole.map_err(|problem| row.error(problem))?;
             let is_text = row.prompt.is_none();
             fits.push(is_text || whole.input_ids.len() <= context);
             if is_text {
@@ -122,7 +123,11 @@ fn score(
         let scored = (packed.rows, packed.targets);
         let batch = Batch::scoring(packed.input_ids, segments, scored)?;
         let found = assistant.model.loss(&batch, assistant.adapter.as_ref())?;
-        let outcome = found.losses.to_f32_vec().into_iter();
+        let losses = found.losses.to_f32_vec();
+        if losses.iter().any(|loss| !loss.is_finite()) {
+            return Err(Error::NotFinite);
+        }
+        let outcome = losses.into_iter();
         let outcome = outcome.zip(found.correct.to_f32_vec());
         for ((loss, correct), owner) in outcome.zip(owners) {
             rows[owner].add(

@@ -19,6 +19,16 @@ pub enum Better {
     Neither,
 }
 
+/// How a figure is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// From 0 to 1, as a percentage.
+    Share,
+    /// As it is.
+    Number,
+}
+
 /// What a figure is computed of, row by row, so that it can be computed of any draw of
 /// rows.
 #[derive(Debug, Clone)]
@@ -44,6 +54,8 @@ pub struct Measure {
     pub name: &'static str,
     /// Which way is better.
     pub better: Better,
+    /// How it is written.
+    pub form: Form,
     pub(crate) column: Column,
 }
 
@@ -57,10 +69,11 @@ pub struct Figure {
 }
 
 impl Measure {
-    pub(crate) fn new(name: &'static str, better: Better, column: Column) -> Self {
+    pub(crate) fn new(name: &'static str, better: Better, form: Form, column: Column) -> Self {
         Self {
             name,
             better,
+            form,
             column,
         }
     }
@@ -73,6 +86,14 @@ impl Measure {
             Column::Chrf(_, rows) => rows.len(),
             Column::MacroF1(_, rows) => rows.len(),
             Column::Whole(_) => 0,
+        }
+    }
+
+    /// How many rows count; 0 for a figure of all rows together.
+    pub fn defined(&self) -> usize {
+        match &self.column {
+            Column::Mean(rows) => rows.iter().flatten().count(),
+            _ => self.rows(),
         }
     }
 
@@ -108,16 +129,26 @@ impl Measure {
         let rows = self.rows();
         Figure {
             value: self.of_draw(&vec![1; rows]),
-            interval: match rows {
+            interval: match self.defined() {
                 0 | 1 => None,
-                rows => bootstrap.interval(rows, |times| self.of_draw(times)),
+                _ => bootstrap.interval(rows, |times| self.of_draw(times)),
             },
         }
     }
 
     /// How this one differs from `other`'s on the same rows: this less that. None where
-    /// no draw of rows stands for the figure.
+    /// no draw of rows stands for the figure, or two tokenizers make of the rows what
+    /// cannot be compared.
     pub fn difference(&self, other: &Self, bootstrap: &Bootstrap) -> Option<PairedDifference> {
+        let tokens = |measure: &Self| match &measure.column {
+            Column::Perplexity(rows) | Column::TokenAccuracy(rows) => {
+                rows.iter().map(|row| row.tokens).collect()
+            }
+            _ => Vec::new(),
+        };
+        if tokens(self) != tokens(other) {
+            return None;
+        }
         match self.rows() {
             0 | 1 => None,
             rows => bootstrap.paired(

@@ -5,7 +5,7 @@ use retune_generate::{Answer, Finish};
 use crate::error::Result;
 use crate::held_out::HeldOut;
 use crate::likelihood::Likelihood;
-use crate::measure::{Better, Column, Measure};
+use crate::measure::{Better, Column, Form, Measure};
 use crate::metrics::bleu::Bleu;
 use crate::metrics::chrf::Chrf;
 use crate::metrics::diversity::{SelfBleu, distinct_n};
@@ -60,6 +60,17 @@ pub struct Outcome {
     pub likelihood: Vec<Option<Likelihood>>,
     /// What it answered to each row; empty if nothing was asked.
     pub answers: Vec<Option<Answer>>,
+}
+
+impl Outcome {
+    /// That of some of the rows.
+    pub(crate) fn of_rows(&self, rows: &[usize]) -> Self {
+        let answers = rows.iter().filter_map(|row| self.answers.get(*row));
+        Self {
+            likelihood: rows.iter().map(|row| self.likelihood[*row]).collect(),
+            answers: answers.cloned().collect(),
+        }
+    }
 }
 
 impl Scoring {
@@ -148,7 +159,7 @@ impl Scoring {
     ) -> Result<Vec<Measure>> {
         let mut measures =
             likelihood_measures(["perplexity", "token accuracy"], &outcome.likelihood);
-        if scored.iter().any(Option::is_some) {
+        if !outcome.answers.is_empty() {
             measures.extend(self.label_measures(rows, outcome));
             measures.extend(self.reference_measures(rows, outcome, scored)?);
             measures.extend(self.answer_measures(outcome, scored)?);
@@ -175,10 +186,11 @@ impl Scoring {
         let right = |(actual, given): &(String, String)| Some(f64::from(u8::from(actual == given)));
         let accuracy = Column::Mean(pairs.iter().map(right).collect());
         vec![
-            Measure::new("accuracy", Better::Higher, accuracy),
+            Measure::new("accuracy", Better::Higher, Form::Share, accuracy),
             Measure::new(
                 "macro F1",
                 Better::Higher,
+                Form::Share,
                 Column::MacroF1(labels.clone(), pairs),
             ),
         ]
@@ -205,11 +217,26 @@ impl Scoring {
             chrf.push(row_chrf);
         }
         let mean = |name, value: fn(&RowScores) -> f64| {
-            Measure::new(name, Better::Higher, mean(scored, |row| Some(value(row))))
+            Measure::new(
+                name,
+                Better::Higher,
+                Form::Share,
+                mean(scored, |row| Some(value(row))),
+            )
         };
         Ok(vec![
-            Measure::new("BLEU", Better::Higher, Column::Bleu(self.bleu, bleu)),
-            Measure::new("chrF", Better::Higher, Column::Chrf(self.chrf, chrf)),
+            Measure::new(
+                "BLEU",
+                Better::Higher,
+                Form::Number,
+                Column::Bleu(self.bleu, bleu),
+            ),
+            Measure::new(
+                "chrF",
+                Better::Higher,
+                Form::Number,
+                Column::Chrf(self.chrf, chrf),
+            ),
             mean("ROUGE-1", |row| row.rouge.rouge1.fmeasure),
             mean("ROUGE-2", |row| row.rouge.rouge2.fmeasure),
             mean("ROUGE-L", |row| row.rouge.rouge_l.fmeasure),
@@ -236,25 +263,26 @@ impl Scoring {
             ..SelfBleu::default()
         };
         let self_bleu = self_bleu.score(&texts)?.map(|score| score.score);
-        let whole = |name, value| Measure::new(name, Better::Neither, Column::Whole(value));
-        let of_rows = |name, better, value: fn(&RowScores) -> Option<f64>| {
-            Measure::new(name, better, mean(scored, value))
+        let whole =
+            |name, form, value| Measure::new(name, Better::Neither, form, Column::Whole(value));
+        let of_rows = |name, better, form, value: fn(&RowScores) -> Option<f64>| {
+            Measure::new(name, better, form, mean(scored, value))
         };
         Ok(vec![
-            whole("distinct-1", distinct_n(&words, 1)),
-            whole("distinct-2", distinct_n(&words, 2)),
-            whole("self-BLEU", self_bleu),
-            of_rows("rep-4", Better::Lower, |row| row.rep_4),
-            of_rows("longest repeat", Better::Lower, |row| {
+            whole("distinct-1", Form::Share, distinct_n(&words, 1)),
+            whole("distinct-2", Form::Share, distinct_n(&words, 2)),
+            whole("self-BLEU", Form::Number, self_bleu),
+            of_rows("rep-4", Better::Lower, Form::Share, |row| row.rep_4),
+            of_rows("longest repeat", Better::Lower, Form::Number, |row| {
                 Some(row.longest_repeat as f64)
             }),
-            of_rows("loops", Better::Lower, |row| {
+            of_rows("loops", Better::Lower, Form::Share, |row| {
                 Some(f64::from(u8::from(row.loops)))
             }),
-            of_rows("cut off", Better::Lower, |row| {
+            of_rows("cut off", Better::Lower, Form::Share, |row| {
                 Some(f64::from(u8::from(row.cut_off)))
             }),
-            of_rows("characters", Better::Neither, |row| {
+            of_rows("characters", Better::Neither, Form::Number, |row| {
                 Some(row.characters as f64)
             }),
         ])
@@ -271,8 +299,18 @@ pub(crate) fn likelihood_measures(
         return Vec::new();
     }
     vec![
-        Measure::new(names[0], Better::Lower, Column::Perplexity(rows.clone())),
-        Measure::new(names[1], Better::Higher, Column::TokenAccuracy(rows)),
+        Measure::new(
+            names[0],
+            Better::Lower,
+            Form::Number,
+            Column::Perplexity(rows.clone()),
+        ),
+        Measure::new(
+            names[1],
+            Better::Higher,
+            Form::Share,
+            Column::TokenAccuracy(rows),
+        ),
     ]
 }
 

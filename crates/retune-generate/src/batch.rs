@@ -54,9 +54,10 @@ pub fn answer_all<E: From<Error>>(
     let tokens = |request: &Request| -> Result<usize> {
         Ok(request.prompt.len() + request.check(model, usize::MAX)?)
     };
+    let count = requests.len() * samples.max(1);
     let tokens: Result<Vec<usize>> = requests.iter().map(tokens).collect();
     let longest = tokens?.into_iter().max().unwrap_or(1);
-    let at_once = at_once.max(1);
+    let at_once = at_once.clamp(1, count.max(1));
     let room = longest.next_multiple_of(64) * at_once;
     let mut generator = Generator::new(model, tokenizer, room)?;
     let mut waiting = requests.into_iter().enumerate();

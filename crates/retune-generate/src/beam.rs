@@ -4,8 +4,8 @@ use retune_data::Tokenizer;
 use retune_model::{CachedTokens, Decoder, KvCache, NextTokens};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::generator::{PREFILL, Request};
+use crate::error::{Error, Result};
+use crate::generator::{PREFILL, Request, finite};
 use crate::sampling::{History, log_softmax, setting};
 
 /// When a search ends.
@@ -71,13 +71,29 @@ struct Candidate {
 }
 
 impl BeamSearch {
+    /// Whether the settings make sense.
+    ///
+    /// # Errors
+    /// `Setting` for the first that does not.
+    pub fn check(&self) -> Result<()> {
+        if !(2..=64).contains(&self.num_beams) {
+            return Err(setting("num_beams", "from 2 to 64", self.num_beams));
+        }
+        match self.length_penalty.is_finite() {
+            true => Ok(()),
+            false => Err(setting("length_penalty", "a number", self.length_penalty)),
+        }
+    }
+
     /// The best answers to `request`, best first, as many as there are beams.
     /// `on_token` is called after each pass with the number of tokens.
     ///
-    /// Of the sampling, penalties, bans and ends count; nothing is drawn.
+    /// Of the sampling, penalties, bans and ends count; nothing is drawn. Each token
+    /// copies the keys and values of the beams, so time grows with the square of length.
     ///
     /// # Errors
-    /// `Setting`, `EmptyPrompt`, `TooLong`, `UnknownToken`, `Model`.
+    /// `Setting`, `EmptyPrompt`, `TooLong`, `UnknownToken`, `NothingAllowed`, `NotFinite`,
+    /// `Model`.
     ///
     /// # Reference
     /// `_beam_search` in Hugging Face transformers 5
@@ -88,12 +104,7 @@ impl BeamSearch {
         request: &Request,
         on_token: &mut dyn FnMut(usize),
     ) -> Result<Vec<BeamAnswer>> {
-        if !(2..=64).contains(&self.num_beams) {
-            return Err(setting("num_beams", "from 2 to 64", self.num_beams));
-        }
-        if !self.length_penalty.is_finite() {
-            return Err(setting("length_penalty", "a number", self.length_penalty));
-        }
+        self.check()?;
         let most = request.check(model, usize::MAX)?;
         let tokens = request.prompt.len() + most;
         // One place more for each beam, into which it goes on.
@@ -143,6 +154,9 @@ impl Search<'_> {
         for length in 1..=self.most {
             let logits = self.pass()?;
             let candidates = self.candidates(&logits);
+            if candidates.is_empty() {
+                return Err(Error::NothingAllowed);
+            }
             let going_on = self.sort_out(candidates, length);
             on_token(length);
             if going_on.is_empty() {
@@ -178,7 +192,7 @@ impl Search<'_> {
             }
             let logits = self.model.next_logits(&mut next, &mut self.cache)?;
             if whole {
-                return Ok(logits.to_f32_vec());
+                return finite(logits.to_f32_vec());
             }
         }
     }
@@ -241,8 +255,8 @@ impl Search<'_> {
             if rank < beams {
                 let power = (length as f64).powf(self.settings.length_penalty);
                 self.found.push(BeamAnswer {
+                    ended: ended || stopped.is_some() || length < self.most,
                     text: stopped.unwrap_or_else(|| self.tokenizer.decode_text(&ids)),
-                    ended: ended || length < self.most,
                     score: f64::from(candidate.score) / power,
                     ids,
                 });

@@ -12,7 +12,8 @@ use crate::sampling::Sampling;
 struct GenerationConfig {
     do_sample: Option<bool>,
     temperature: Option<f64>,
-    top_k: Option<usize>,
+    /// Some files have 50.0, or −1 for all.
+    top_k: Option<f64>,
     top_p: Option<f64>,
     min_p: Option<f64>,
     repetition_penalty: Option<f64>,
@@ -40,13 +41,15 @@ impl Sampling {
             }
             Err(error) => return Err(problem(format!("cannot be read: {error}"))),
         };
-        let found: GenerationConfig = serde_json::from_slice(&text)
+        let record: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text)
+            .map_err(|error| problem(format!("is no JSON object: {error}")))?;
+        let found: GenerationConfig = serde_json::from_value(record.into())
             .map_err(|error| problem(format!("is no generation configuration: {error}")))?;
         let default = Self::default();
-        Ok(Self {
+        let sampling = Self {
             do_sample: found.do_sample.unwrap_or(default.do_sample),
             temperature: found.temperature.unwrap_or(default.temperature),
-            top_k: found.top_k.unwrap_or(default.top_k),
+            top_k: found.top_k.map_or(default.top_k, |k| k.max(0.0) as usize),
             top_p: found.top_p.unwrap_or(default.top_p),
             min_p: found.min_p.unwrap_or(default.min_p),
             repetition_penalty: found
@@ -58,6 +61,10 @@ impl Sampling {
             min_new_tokens: found.min_new_tokens.unwrap_or(default.min_new_tokens),
             max_new_tokens: found.max_new_tokens.unwrap_or(default.max_new_tokens),
             ..default
-        })
+        };
+        sampling
+            .check_values()
+            .map_err(|error| problem(format!("makes no sense: {error}")))?;
+        Ok(sampling)
     }
 }

@@ -40,6 +40,16 @@ pub enum Error {
         /// The size of the model's vocabulary.
         vocabulary: usize,
     },
+    /// The model computes numbers that are not finite.
+    #[error(
+        "the model gives logits that are not finite\nhint: its weights may be damaged, or too large for bf16; --precision f32 tells"
+    )]
+    NotFinite,
+    /// Bans and biases leave no token to choose.
+    #[error(
+        "no token is left to choose from\nhint: relax no_repeat_ngram_size, logit_bias or min_new_tokens"
+    )]
+    NothingAllowed,
     /// A prompt that leaves no room for an answer.
     #[error(
         "the prompt has {tokens} tokens, and the model takes {context} with the answer\nhint: shorten it, or leave out earlier turns"

@@ -207,7 +207,7 @@ impl<'m> Generator<'m> {
     /// One pass of the model: a token for each request whose prompt is through.
     ///
     /// # Errors
-    /// `Model`; then no request can go on.
+    /// `Model`, `NotFinite`, `NothingAllowed`; then no request can go on.
     pub fn step(&mut self) -> Result<Vec<Piece>> {
         self.admit();
         if self.running.is_empty() {
@@ -224,11 +224,11 @@ impl<'m> Generator<'m> {
             // Before the first answer goes on, the others begin where it does.
             let others = std::mem::take(&mut self.running[index].others);
             for mut run in self.begin(index, others)? {
-                pieces.push(run.go_on(logits, &self.stop_ids, self.tokenizer));
+                pieces.push(run.go_on(logits, &self.stop_ids, self.tokenizer)?);
                 begun.push(run);
             }
             let run = &mut self.running[index];
-            pieces.push(run.go_on(logits, &self.stop_ids, self.tokenizer));
+            pieces.push(run.go_on(logits, &self.stop_ids, self.tokenizer)?);
         }
         self.running.extend(begun);
         self.release_ended(&pieces);
@@ -280,7 +280,7 @@ impl<'m> Generator<'m> {
             })
             .collect();
         let logits = self.model.next_logits(&mut next, &mut self.cache)?;
-        Ok(logits.to_f32_vec())
+        finite(logits.to_f32_vec())
     }
 
     /// Gives a place to those who wait longest, while there is one.
@@ -366,15 +366,25 @@ impl<'m> Generator<'m> {
     }
 }
 
+/// # Errors
+/// `NotFinite`.
+pub(crate) fn finite(logits: Vec<f32>) -> Result<Vec<f32>> {
+    match logits.iter().all(|logit| logit.is_finite()) {
+        true => Ok(logits),
+        false => Err(Error::NotFinite),
+    }
+}
+
 impl Running {
     /// Chooses the token that `logits` stand behind, and takes it.
-    fn go_on(&mut self, logits: &[f32], stop_ids: &[u32], tokenizer: &Tokenizer) -> Piece {
+    fn go_on(&mut self, logits: &[f32], stop_ids: &[u32], tokenizer: &Tokenizer) -> Result<Piece> {
         let history = History {
             all: &self.ids,
             prompt: self.prompt,
             stop_ids,
         };
-        let token = self.sampling.choose(&mut logits.to_vec(), history);
+        let chosen = self.sampling.choose(&mut logits.to_vec(), history);
+        let token = chosen.ok_or(Error::NothingAllowed)?;
         let logprobs = self.sampling.logprobs;
         let logprobs = logprobs.map(|count| TokenLogprobs::new(logits, token, count));
         let mut piece = Piece {
@@ -387,7 +397,7 @@ impl Running {
         if stop_ids.contains(&token) || self.sampling.stop_token_ids.contains(&token) {
             piece.text = self.text.finish(tokenizer);
             piece.finish = Some(Finish::Stop);
-            return piece;
+            return Ok(piece);
         }
         self.ids.push(token);
         let (text, stopped) = self.text.push(tokenizer, token);
@@ -395,7 +405,7 @@ impl Running {
         piece.token = Some(token);
         if stopped {
             piece.finish = Some(Finish::Stop);
-            return piece;
+            return Ok(piece);
         }
         let answer = &self.ids[self.prompt..];
         let repeats = LoopRule {
@@ -410,6 +420,6 @@ impl Running {
         if piece.finish.is_some() {
             piece.text.push_str(&self.text.finish(tokenizer));
         }
-        piece
+        Ok(piece)
     }
 }

@@ -1,6 +1,7 @@
 //! What a folder holds: a model, an adapter, or a run with checkpoints.
 
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value as Json;
 
@@ -50,7 +51,7 @@ impl Source {
                     base.display()
                 )));
             }
-            let about = about(folder);
+            let about = about(folder)?;
             return Ok(Self {
                 model: folder.to_path_buf(),
                 adapter: None,
@@ -58,24 +59,30 @@ impl Source {
                 chat_template: text(&about, "chat_template"),
             });
         }
+        let mut lost = String::new();
         for pointer in ["best", "last"] {
             let Ok(name) = std::fs::read_to_string(folder.join(pointer)) else {
                 continue;
             };
             let checkpoint = folder.join(name.trim());
-            if checkpoint.starts_with(folder) && checkpoint.is_dir() {
+            // Nothing outside the run, and no run within it.
+            let parts: Vec<Component<'_>> = Path::new(name.trim()).components().collect();
+            let inside = matches!(parts[..], [Component::Normal(_)]);
+            let is_model = |file: &str| checkpoint.join(file).is_file();
+            if inside && (is_model("adapter_config.json") || is_model("config.json")) {
                 return Self::find(&checkpoint, base);
             }
+            let _ = write!(lost, "; {pointer} names {:?}, which is none", name.trim());
         }
         Err(problem(format!(
-            "holds no model (config.json), no adapter (adapter_config.json) and no run with checkpoints; it holds {}",
+            "holds no model (config.json), no adapter (adapter_config.json) and no run with checkpoints{lost}; it holds {}\nhint: name a folder that holds one",
             contents(folder)
         )))
     }
 
     fn of_adapter(folder: &Path, base: Option<&Path>) -> Result<Self> {
-        let about = about(folder);
-        let config = json(&folder.join("adapter_config.json"));
+        let about = about(folder)?;
+        let config = json(&folder.join("adapter_config.json"))?;
         let named = text(&about, "base_model")
             .or_else(|| text(&config, "base_model_name_or_path"))
             .map(PathBuf::from);
@@ -103,13 +110,28 @@ impl Source {
 }
 
 /// What retune wrote beside an adapter or a model.
-fn about(folder: &Path) -> Json {
+fn about(folder: &Path) -> Result<Json> {
     json(&folder.join("retune.json"))
 }
 
-fn json(path: &Path) -> Json {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
+/// A record in a file; null if that is not there.
+fn json(path: &Path) -> Result<Json> {
+    let wrong = |problem: String| Error::File {
+        path: path.to_path_buf(),
+        problem,
+    };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Json::Null),
+        Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
+    };
+    let read = serde_json::from_slice(&bytes);
+    read.ok().filter(Json::is_object).ok_or_else(|| {
+        wrong(
+            "is damaged: it holds no JSON object\nhint: take the file from a copy, or another checkpoint"
+                .to_owned(),
+        )
+    })
 }
 
 fn text(json: &Json, field: &str) -> Option<String> {

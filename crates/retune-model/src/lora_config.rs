@@ -104,6 +104,12 @@ impl LoraConfig {
         if config.r == 0 {
             return Err(unsupported("expected r of at least 1, found 0".to_owned()));
         }
+        if !config.scale().is_finite() {
+            let alpha = config.lora_alpha;
+            return Err(unsupported(format!(
+                "expected lora_alpha over r to be a number, found lora_alpha {alpha}"
+            )));
+        }
         Ok(config)
     }
 }

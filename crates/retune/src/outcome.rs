@@ -92,6 +92,8 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(_) => OURS,
         None if train.is_some() || generate.is_some() || eval.is_some() => INPUT,
         None if model.is_some() => INPUT,
+        // A disk that is full, standard output that cannot be written.
+        None if error.is::<std::io::Error>() => INPUT,
         None if error.is::<InputFault>() || error.is::<retune_data::Error>() => INPUT,
         None => OURS,
     }

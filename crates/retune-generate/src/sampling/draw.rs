@@ -9,24 +9,25 @@ use super::{History, Sampling};
 const SAMPLING: u64 = 4 << 32;
 
 impl Sampling {
-    /// Chooses the token after `history`. `logits` are changed.
-    pub(crate) fn choose(&self, logits: &mut [f32], history: History<'_>) -> u32 {
+    /// Chooses the token after `history`; none if all are banned. `logits` are changed.
+    pub(crate) fn choose(&self, logits: &mut [f32], history: History<'_>) -> Option<u32> {
         self.process(logits, history);
+        if logits.iter().all(|logit| *logit == f32::NEG_INFINITY) {
+            return None;
+        }
         if !self.do_sample || self.temperature == 0.0 {
-            return largest(logits);
+            return Some(largest(logits));
         }
         let kept = self.candidates(logits);
-        draw(&kept, self.uniform(history.answer().len() as u64))
+        Some(draw(&kept, self.uniform(history.answer().len() as u64)))
     }
 
     /// The tokens that are drawn from behind processed logits, with their weights (the
     /// most likely token has 1), in the order of their ids.
     pub fn candidates(&self, logits: &[f32]) -> Vec<(u32, f64)> {
-        let temperature = self.temperature as f32;
-        let scaled = logits.iter().map(|logit| logit / temperature);
         let mut kept: Vec<(u32, f32)> = (0..)
-            .zip(scaled)
-            .filter(|(_, score)| *score > f32::NEG_INFINITY)
+            .zip(logits.iter().copied())
+            .filter(|(_, logit)| *logit > f32::NEG_INFINITY)
             .collect();
         if self.top_k > 0 && self.top_k < kept.len() {
             let mut scores: Vec<f32> = kept.iter().map(|(_, score)| *score).collect();
@@ -40,7 +41,10 @@ impl Sampling {
             .fold(f32::NEG_INFINITY, |highest, (_, score)| highest.max(*score));
         let mut weights: Vec<(u32, f64)> = kept
             .iter()
-            .map(|&(token, score)| (token, f64::from(score - highest).exp()))
+            .map(|&(token, logit)| {
+                let below = f64::from(logit) - f64::from(highest);
+                (token, (below / self.temperature).exp())
+            })
             .collect();
         if self.top_p < 1.0 {
             weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));

@@ -141,8 +141,10 @@ impl Sampling {
     /// # Errors
     /// `Setting` for the first that does not.
     pub fn check_values(&self) -> Result<()> {
-        let at_least = |least: f64| move |value: f64| value.is_finite() && value >= least;
-        let positive = |value: f64| value.is_finite() && value > 0.0;
+        // Logits are f32, and so is what is done to them.
+        let finite = |value: f64| (value as f32).is_finite();
+        let at_least = |least: f64| move |value: f64| finite(value) && value >= least;
+        let positive = |value: f64| value > 0.0 && (value as f32).is_normal();
         let share = |value: f64| value > 0.0 && value <= 1.0;
         let number = "a number";
         let rules: [(&'static str, f64, &str, bool); 8] = [
@@ -150,7 +152,7 @@ impl Sampling {
                 "temperature",
                 self.temperature,
                 "a number of at least 0",
-                at_least(0.0)(self.temperature),
+                self.temperature == 0.0 || positive(self.temperature),
             ),
             (
                 "top_p",
@@ -174,13 +176,13 @@ impl Sampling {
                 "frequency_penalty",
                 self.frequency_penalty,
                 number,
-                self.frequency_penalty.is_finite(),
+                finite(self.frequency_penalty),
             ),
             (
                 "presence_penalty",
                 self.presence_penalty,
                 number,
-                self.presence_penalty.is_finite(),
+                finite(self.presence_penalty),
             ),
             (
                 "dry_multiplier",
@@ -200,8 +202,15 @@ impl Sampling {
                 return Err(setting(name, expected, found));
             }
         }
+        if let Some(bias) = self.logit_bias.values().find(|bias| !finite(**bias)) {
+            return Err(setting("logit_bias", number, bias));
+        }
         if self.max_new_tokens == 0 {
             return Err(setting("max_new_tokens", "at least 1", 0));
+        }
+        if self.min_new_tokens > self.max_new_tokens {
+            let most = format!("at most max_new_tokens, {}", self.max_new_tokens);
+            return Err(setting("min_new_tokens", &most, self.min_new_tokens));
         }
         if self.max_phrase_repeats == 1 {
             return Err(setting("max_phrase_repeats", "0 or at least 2", 1));

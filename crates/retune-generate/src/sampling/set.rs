@@ -46,7 +46,8 @@ impl Sampling {
     /// As [`Sampling::with`].
     pub fn with_text(&self, name: &str, text: &str) -> Result<Self> {
         let value = match name {
-            "stop" => vec![text].into(),
+            // In quotation marks it may hold a line's end.
+            "stop" => vec![serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())].into(),
             _ => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
         };
         self.with(&Map::from_iter([(name.to_owned(), value)]))

@@ -121,7 +121,10 @@ fn check_base(adapter: &Path, hash: impl FnOnce() -> Result<String>) -> Result<(
         // PEFT's adapters have none.
         return Ok(());
     };
-    let about: Json = serde_json::from_str(&text).unwrap_or_default();
+    let about: Json = serde_json::from_str(&text).map_err(|error| Error::File {
+        path: adapter.join(ABOUT),
+        problem: format!("is damaged: {error}"),
+    })?;
     match about["origin"]["base_model_sha256"].as_str() {
         Some(base) if base != hash()? => Err(Error::Data {
             problem: format!(

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use super::svg::{document, text};
 
-const WIDTH: f64 = 420.0;
+/// Of bars, whiskers and labels together.
+const PLOT: f64 = 320.0;
+/// The most characters of a name; of a longer one the beginning goes.
+const NAME: usize = 44;
 const TOP: f64 = 40.0;
 const ROW: f64 = 26.0;
 /// About what a character of a name takes.
@@ -28,18 +31,19 @@ pub(crate) struct Bar {
 pub(crate) fn render(title: &str, bars: &[Bar]) -> String {
     let height = TOP + ROW * bars.len() as f64 + 10.0;
     let longest = bars.iter().map(|bar| bar.name.chars().count()).max();
-    let left = 24.0 + CHARACTER * longest.unwrap_or(0).min(24) as f64;
+    let left = 24.0 + CHARACTER * longest.unwrap_or(0).min(NAME) as f64;
+    let width = left + PLOT;
     let ends = bars.iter().map(|bar| {
         bar.interval
             .map_or(bar.value, |(_, high)| high.max(bar.value))
     });
     let most = ends.filter(|end| end.is_finite()).fold(0.0, f64::max);
-    let scale = (WIDTH - LABEL - left) / if most > 0.0 { most } else { 1.0 };
+    let scale = (PLOT - LABEL) / if most > 0.0 { most } else { 1.0 };
     let mut body = String::new();
     for (index, bar) in bars.iter().enumerate() {
         let middle = TOP + ROW * (index as f64 + 0.5);
         let class = if index == 0 { "first" } else { "second" };
-        let name: String = bar.name.chars().take(24).collect();
+        let name = shortened(&bar.name);
         let length = (bar.value.clamp(0.0, most) * scale).max(0.5);
         let _ = writeln!(
             body,
@@ -69,7 +73,17 @@ pub(crate) fn render(title: &str, bars: &[Bar]) -> String {
             text(&bar.label)
         );
     }
-    document(title, (WIDTH, height), &body)
+    document(title, (width, height), &body)
+}
+
+fn shortened(name: &str) -> String {
+    let characters: Vec<char> = name.chars().collect();
+    match characters.len().checked_sub(NAME) {
+        None | Some(0) => name.to_owned(),
+        Some(beyond) => std::iter::once('…')
+            .chain(characters[beyond + 1..].iter().copied())
+            .collect(),
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +120,7 @@ mod tests {
             .collect();
         assert!((widths[0] / widths[1] - 2.0).abs() < 0.01, "{widths:?}");
         // The scale ends where the longest whisker does.
-        let whole = WIDTH - LABEL - (24.0 + CHARACTER * 6.0);
+        let whole = PLOT - LABEL;
         assert!((widths[0] - whole / 2.0).abs() < 0.1, "{widths:?}");
         // Nothing to draw is no fault.
         assert!(render("none", &[bar("x", 0.0, None)]).contains("<svg"));

@@ -16,11 +16,9 @@ use signal_hook::consts::SIGINT;
 
 use super::sampling::{ModelArgs, SamplingArgs};
 use crate::outcome::input_fault;
-use crate::output::{plain, write_report};
+use crate::output::plain;
 
 const NAME: Style = Style::new().bold();
-/// Tokens of a conversation that are in memory at most.
-const CONTEXT: usize = 8192;
 
 const HELP: &str = "\
 /system TEXT     begin anew with this system prompt; without a text, with none
@@ -113,7 +111,9 @@ impl Chat {
             anstream::eprintln!("{NAME}system{NAME:#} {}", plain(system));
         }
         if !self.assistant.tokenizer.has_template() {
-            anstream::eprintln!("this model has no chat template: it goes on with what you write");
+            anstream::eprintln!(
+                "this model has no chat template: it goes on with what you write, and is not told the system prompt or earlier turns"
+            );
         }
         anstream::eprintln!("/help shows what else can be typed");
     }
@@ -134,7 +134,8 @@ impl Chat {
             adapter: assistant.adapter.clone(),
             sampling: self.sampling.clone(),
         };
-        let tokens = (request.prompt.len() + self.sampling.max_new_tokens).max(CONTEXT);
+        let most = request.check(&assistant.model, usize::MAX)?;
+        let tokens = request.prompt.len() + most;
         let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
         generator.add(request)?;
         interrupt.answering(true);
@@ -169,13 +170,18 @@ impl Chat {
             }
             "set" => match rest.split_once(char::is_whitespace) {
                 Some((name, value)) => {
-                    self.sampling = self.sampling.with_text(name, value.trim())?;
+                    let changed = self.sampling.with_text(name, value.trim())?;
+                    changed.check(self.assistant.model.config().vocab_size)?;
+                    self.sampling = changed;
                 }
                 None if rest.is_empty() => {
                     anstream::eprintln!("{}", serde_json::to_string_pretty(&self.sampling)?);
                 }
                 None => return Err(input_fault(format!("/set {rest}: a value is missing"))),
             },
+            "adapter" | "save" if rest.is_empty() => {
+                return Err(input_fault(format!("/{name}: a name is missing")));
+            }
             "adapter" => {
                 let source = args.model.source(Path::new(rest))?;
                 // A system prompt that nobody chose is that of the training.
@@ -189,27 +195,33 @@ impl Chat {
                 self.greet();
             }
             "retry" => {
-                let Some(asked) = self
-                    .messages
-                    .iter()
-                    .rposition(|message| message.role == Role::User)
-                else {
+                let mut messages = self.messages.iter();
+                let asked = messages.rposition(|message| message.role == Role::User);
+                let Some(asked) = asked else {
                     return Err(input_fault("there is no question yet"));
                 };
+                let (before, seed) = (self.messages.clone(), self.sampling.seed);
                 self.messages.truncate(asked + 1);
                 // The same seed would give the same answer.
-                self.sampling.seed = self.sampling.seed.wrapping_add(1);
-                self.answer(interrupt)?;
+                self.sampling.seed = seed.wrapping_add(1);
+                if let Err(error) = self.answer(interrupt) {
+                    (self.messages, self.sampling.seed) = (before, seed);
+                    return Err(error);
+                }
             }
             "save" => {
                 let turn = |message: &Message| json!({"role": message.role.name(), "content": message.content});
                 let turns: Vec<_> = self.conversation().messages.iter().map(turn).collect();
                 let text = serde_json::to_string_pretty(&json!({ "messages": turns }))?;
-                write_report(Path::new(rest), &text, false)?;
+                if Path::new(rest).exists() {
+                    return Err(input_fault(format!("{rest} is there already")));
+                }
+                std::fs::write(rest, text + "\n")
+                    .map_err(|error| input_fault(format!("{rest} cannot be written: {error}")))?;
             }
             _ => {
                 return Err(input_fault(format!(
-                    "there is no /{name}; /help shows what there is"
+                    "there is no /{name}; /help shows what there is, and between two lines of \"\"\" a text may begin with /"
                 )));
             }
         }
@@ -236,7 +248,12 @@ impl Lines {
     fn next(&mut self, sign: &str) -> Result<Option<String>> {
         let editor = match self {
             Self::Terminal(editor) => editor,
-            Self::Pipe(lines) => return Ok(lines.next().transpose()?),
+            Self::Pipe(lines) => {
+                let line = lines.next().transpose();
+                return line.map_err(|error| {
+                    input_fault(format!("standard input cannot be read: {error}"))
+                });
+            }
         };
         loop {
             match editor.readline(&format!("{sign} ")) {
@@ -262,6 +279,9 @@ impl Lines {
                 while let Some(line) = self.next("…")?.filter(|line| line.trim() != "\"\"\"") {
                     text.push_str(&line);
                     text.push('\n');
+                }
+                if text.trim().is_empty() {
+                    continue;
                 }
                 return Ok(Wish::Say(text.trim_end().to_owned()));
             }

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use super::sampling::Type;
 use crate::outcome::input_fault;
-use crate::output::{check_new_folder, plain};
+use crate::output::{check_new_folder, counted, plain};
 
 /// Merge an adapter into its base model.
 ///
@@ -56,23 +56,59 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     check_new_folder(&args.output)?;
     retune_train::check_adapter_base(&adapter, &source.model)?;
     let device = Device::cpu();
-    fs::create_dir_all(&args.output).map_err(|error| unwritable(&args.output, &error))?;
+    // Asked first: what cannot be opened or asked leaves nothing behind.
+    let expected = asked(args, source.clone(), &device)?;
+    let unproved = unproved(&args.output)?;
+    let done = merge(args, &source, &adapter, unproved.path(), &device).and_then(|()| {
+        prove(
+            &expected,
+            &asked(args, Source::find(unproved.path(), None)?, &device)?,
+        )
+    });
+    done?;
+    let kept = unproved.keep();
+    // An empty folder of that name may be there.
+    let _ = fs::remove_dir(&args.output);
+    fs::rename(&kept, &args.output).map_err(|error| unwritable(&args.output, &error))?;
+    anstream::println!("written to {}", plain(&args.output.display().to_string()));
+    Ok(())
+}
+
+/// A folder beside `output`, which goes if the merged model does not prove itself.
+fn unproved(output: &Path) -> Result<tempfile::TempDir> {
+    let whole = std::path::absolute(output).unwrap_or_else(|_| output.to_path_buf());
+    let beside = whole.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(beside).map_err(|error| unwritable(beside, &error))?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // Temporary folders are for their owner alone; models are not.
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    let made = builder.prefix("merging-").tempdir_in(beside);
+    made.map_err(|error| unwritable(beside, &error))
+}
+
+fn merge(
+    args: &Args,
+    source: &Source,
+    adapter: &Path,
+    output: &Path,
+    device: &Device,
+) -> Result<()> {
     let dtype = args.dtype.map(DType::from);
-    let merged = retune_export::merge(&source.model, &adapter, &args.output, dtype, &device)?;
-    copy_model_files(&source.model, &args.output)?;
-    describe(&source, &args.output, merged.dtype)?;
-    anstream::println!(
-        "{} weights changed; written to {}",
-        merged.changed.len(),
-        plain(&args.output.display().to_string())
-    );
+    let merged = retune_export::merge(&source.model, adapter, output, dtype, device)?;
+    copy_model_files(&source.model, output)?;
+    describe(source, output, merged.dtype)?;
+    anstream::println!("{} weights changed", merged.changed.len());
     if let Some(first) = merged.unchanged.first() {
         anstream::eprintln!(
             "warning: the adapter's term is zero, or lost in rounding, in {} weights, such as {first}",
             merged.unchanged.len()
         );
     }
-    prove(args, &source, &device)
+    Ok(())
 }
 
 /// Writes what the folder's other files have to say about the merged weights.
@@ -108,24 +144,33 @@ fn describe(source: &Source, output: &Path, dtype: DType) -> Result<()> {
     )
 }
 
-/// Asks both, and says what differs.
-fn prove(args: &Args, source: &Source, device: &Device) -> Result<()> {
-    let options = AssistantOptions::default();
-    let apart = Assistant::open(source.clone(), device, &options)?;
-    let whole = Assistant::open(Source::find(&args.output, None)?, device, &options)?;
+/// The logits behind a prompt, and the beginning of the answer to it.
+type Asked = (Vec<f32>, Vec<u32>);
+
+/// What `source` says to each prompt.
+fn asked(args: &Args, source: Source, device: &Device) -> Result<Vec<Asked>> {
+    let assistant = Assistant::open(source, device, &AssistantOptions::default())?;
     let prompts = match args.prompt.is_empty() {
         true => PROMPTS.map(str::to_owned).to_vec(),
         false => args.prompt.clone(),
     };
-    let (mut furthest, mut equal) = (0.0_f64, 0);
-    for prompt in &prompts {
-        let (expected, found) = (ask(&apart, prompt)?, ask(&whole, prompt)?);
+    prompts
+        .iter()
+        .map(|prompt| ask(&assistant, prompt))
+        .collect()
+}
+
+/// Says what differs between the model with its adapter and the merged one.
+fn prove(expected: &[Asked], found: &[Asked]) -> Result<()> {
+    let (mut furthest, mut equal) = (0.0_f64, 0_u64);
+    for (expected, found) in expected.iter().zip(found) {
         furthest = furthest.max(distance(&found.0, &expected.0));
-        equal += usize::from(found.1 == expected.1);
+        equal += u64::from(found.1 == expected.1);
     }
     anstream::println!(
-        "{} prompts: logits differ by at most {furthest:.1e} of the largest, {equal} greedy answers are equal",
-        prompts.len()
+        "{}: logits differ by at most {furthest:.1e} of the largest, {} equal",
+        counted(expected.len() as u64, "prompt"),
+        counted(equal, "greedy answer")
     );
     match furthest <= TOLERANCE {
         true => Ok(()),
@@ -136,7 +181,7 @@ fn prove(args: &Args, source: &Source, device: &Device) -> Result<()> {
 }
 
 /// The logits behind a prompt, and the beginning of the answer.
-fn ask(assistant: &Assistant, prompt: &str) -> Result<(Vec<f32>, Vec<u32>)> {
+fn ask(assistant: &Assistant, prompt: &str) -> Result<Asked> {
     let conversation = Conversation {
         messages: vec![Message::new(Role::User, prompt)],
         tools: Vec::new(),
@@ -162,7 +207,11 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
         .iter()
         .fold(0.0_f32, |most, value| most.max(value.abs()));
     let pairs = found.iter().zip(expected);
-    let error = pairs.fold(0.0_f32, |error, (a, b)| error.max((a - b).abs()));
+    let error = pairs.fold(0.0_f32, |error, (a, b)| {
+        // A number that is none is as far as can be.
+        let apart = (a - b).abs();
+        error.max(if apart.is_nan() { f32::INFINITY } else { apart })
+    });
     f64::from(error) / f64::from(largest).max(f64::MIN_POSITIVE)
 }
 

@@ -50,17 +50,17 @@ impl From<Type> for DType {
 impl ModelArgs {
     /// Opens the model.
     pub(crate) fn open(&self) -> Result<Assistant> {
-        self.open_source(self.source(&self.folder)?)
+        self.open_source(self.open.source(&self.folder)?)
     }
 
     /// How the model's makers would have it sampled, without opening it.
     pub(crate) fn sampling(&self) -> Result<Sampling> {
-        Ok(Sampling::of_model(&self.source(&self.folder)?.model)?)
+        Ok(Sampling::of_model(&self.open.source(&self.folder)?.model)?)
     }
 
-    /// What another folder holds. An adapter may be named that has the same base.
+    /// What another folder holds.
     pub(crate) fn source(&self, folder: &Path) -> Result<Source> {
-        self.open.source(folder)
+        self.open.one_of_several(folder)
     }
 
     /// Opens that in the same way.
@@ -70,7 +70,16 @@ impl ModelArgs {
 }
 
 impl OpenArgs {
-    /// What `folder` holds. The base model that is named here is for adapters alone.
+    /// What `folder` holds, as one of several: the base model that is named is that of
+    /// those which are adapters.
+    pub(crate) fn one_of_several(&self, folder: &Path) -> Result<Source> {
+        match Source::find(folder, None) {
+            Ok(source) if source.adapter.is_none() => Ok(source),
+            _ => self.source(folder),
+        }
+    }
+
+    /// What `folder` holds.
     pub(crate) fn source(&self, folder: &Path) -> Result<Source> {
         let source = Source::find(folder, self.model.as_deref())?;
         // What the adapter names itself is not read for this.
@@ -106,22 +115,23 @@ pub(crate) struct SamplingArgs {
     #[serde(skip)]
     do_sample: bool,
     /// Above 1 answers vary more, below 1 less; 0 is greedy
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = finite)]
     temperature: Option<f64>,
     /// Draw from the N most likely tokens; 0 for all
     #[arg(long = "top_k", alias = "top-k", value_name = "N")]
     top_k: Option<usize>,
     /// Draw from the most likely tokens that have this probability together
-    #[arg(long = "top_p", alias = "top-p", value_name = "SHARE")]
+    #[arg(long = "top_p", alias = "top-p", value_name = "SHARE", value_parser = finite)]
     top_p: Option<f64>,
     /// Draw from tokens at least this likely beside the most likely one
-    #[arg(long = "min_p", alias = "min-p", value_name = "SHARE")]
+    #[arg(long = "min_p", alias = "min-p", value_name = "SHARE", value_parser = finite)]
     min_p: Option<f64>,
     /// Make tokens of prompt and answer less likely; 1 is off
     #[arg(
         long = "repetition_penalty",
         alias = "repetition-penalty",
-        value_name = "NUMBER"
+        value_name = "NUMBER",
+        value_parser = finite
     )]
     repetition_penalty: Option<f64>,
     /// Taken from a token's logit for each time it stands in the answer
@@ -129,6 +139,7 @@ pub(crate) struct SamplingArgs {
         long = "frequency_penalty",
         alias = "frequency-penalty",
         value_name = "NUMBER",
+        value_parser = finite,
         allow_hyphen_values = true
     )]
     frequency_penalty: Option<f64>,
@@ -137,6 +148,7 @@ pub(crate) struct SamplingArgs {
         long = "presence_penalty",
         alias = "presence-penalty",
         value_name = "NUMBER",
+        value_parser = finite,
         allow_hyphen_values = true
     )]
     presence_penalty: Option<f64>,
@@ -148,7 +160,7 @@ pub(crate) struct SamplingArgs {
     )]
     dry_multiplier: Option<f64>,
     /// How fast that grows with the phrase's length
-    #[arg(long = "dry_base", alias = "dry-base", value_name = "NUMBER")]
+    #[arg(long = "dry_base", alias = "dry-base", value_name = "NUMBER", value_parser = finite)]
     dry_base: Option<f64>,
     /// Phrases of fewer tokens may come again
     #[arg(
@@ -216,11 +228,29 @@ impl SamplingArgs {
         }
         Ok(model.with(&given)?)
     }
+
+    /// Whether they ask for tokens to be drawn.
+    pub(crate) fn draws(&self) -> bool {
+        let drawn = [self.temperature, self.top_p, self.min_p];
+        self.do_sample || self.top_k.is_some() || drawn.iter().any(Option::is_some)
+    }
+
+    /// Whether they ask for an end of answers that loop.
+    pub(crate) fn ends_loops(&self) -> bool {
+        self.max_phrase_repeats.is_some_and(|repeats| repeats > 0)
+    }
+}
+
+fn finite(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number: &f64| number.is_finite())
+        .ok_or_else(|| "expected a number".to_owned())
 }
 
 fn bias(text: &str) -> std::result::Result<(u32, f64), String> {
     let parts = text.split_once(':');
-    let parsed = parts.and_then(|(id, bias)| Some((id.parse().ok()?, bias.parse().ok()?)));
+    let parsed = parts.and_then(|(id, bias)| Some((id.parse().ok()?, finite(bias).ok()?)));
     parsed
         .ok_or_else(|| "expected a token's number, a colon and a number, such as 42:-5".to_owned())
 }

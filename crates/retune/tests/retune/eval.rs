@@ -220,3 +220,77 @@ fn what_cannot_be_measured_is_a_clear_error() {
         assert!(refused.contains(part), "{part}: {refused}");
     }
 }
+
+#[test]
+fn rows_that_one_model_cannot_take_count_for_none() {
+    let folder = tuned();
+    let rows: Vec<Value> = (0..12)
+        .map(|number| {
+            let long = "x".repeat(if number < 5 { 300 } else { 0 });
+            row(&format!("How many are {number}?{long}"), "They are many.")
+        })
+        .collect();
+    folder.write("held_out.jsonl", &lines(&rows));
+    // The same model, but for how much it takes.
+    let base = format!("run/{}", folder.read("run/best"));
+    std::fs::create_dir(folder.path("short")).expect("a folder");
+    for entry in std::fs::read_dir(folder.path(&base))
+        .expect("a folder")
+        .flatten()
+    {
+        let to = folder.path("short").join(entry.file_name());
+        std::fs::copy(entry.path(), to).expect("a copy");
+    }
+    let config = folder.read("short/config.json");
+    let mut config: Value = serde_json::from_str(&config).expect("JSON");
+    config["max_position_embeddings"] = 200.into();
+    folder.write("short/config.json", &config.to_string());
+    let both = [
+        "eval",
+        "short",
+        &base,
+        "--data",
+        "held_out.jsonl",
+        "--output",
+        "report",
+    ];
+    let said = folder.stdout(&both);
+    assert!(said.contains("5 rows longer than a model takes"), "{said}");
+    let report: Value = serde_json::from_str(&folder.read("report/report.json")).expect("JSON");
+    assert_eq!(report["rows_left_out"], 5);
+    for line in report["figures"].as_array().expect("figures") {
+        let [one, other] = [0, 1].map(|model| line["figures"][model]["value"].as_f64());
+        assert_eq!(one, other, "{line}");
+    }
+    // Of few rows there is no verdict; of none no figure.
+    let said = folder.stdout(&[
+        "eval",
+        "lora",
+        "--data",
+        "held_out.jsonl",
+        "--max_samples",
+        "3",
+    ]);
+    assert!(
+        said.contains("too few rows") && !said.contains("better"),
+        "{said}"
+    );
+    folder.write("held_out.jsonl", &lines(&rows[..3]));
+    for more in [&[][..], &["--repetition"]] {
+        let ask = ["eval", "short", "--data", "held_out.jsonl"];
+        let refused = folder.refusal(&[&ask[..], more].concat());
+        assert!(refused.contains("none of the 3 rows fits"), "{refused}");
+    }
+    // The same model twice has two names.
+    let twice = [
+        "eval",
+        "short",
+        "short",
+        "--data",
+        "held_out.jsonl",
+        "--no-answers",
+    ];
+    folder.write("held_out.jsonl", &lines(&rows[5..]));
+    let said = folder.stdout(&twice);
+    assert!(said.contains("short (2)"), "{said}");
+}

@@ -5,8 +5,7 @@ use std::io::Write as _;
 
 use anstyle::Style;
 use anyhow::Result;
-use retune_eval::{CauseKind, Cell, Figure, Grid, GridRow, HeldOut, Scoring, Setting, settings};
-use retune_generate::Sampling;
+use retune_eval::{CauseKind, Cell, Figure, Form, Grid, GridRow, HeldOut, Scoring, settings};
 use serde_json::json;
 
 use super::page::table;
@@ -31,14 +30,13 @@ pub(super) fn run(
             "the rows hold texts without turns, to which nothing can be answered\nhint: give rows with questions and answers",
         ));
     }
-    let own = match subjects.first() {
-        Some(subject) => Sampling::of_model(&subject.source.model)?,
-        None => Sampling::default(),
-    };
-    let settings = settings(&args.sampling.over(&own)?);
     let bar = progress::stages();
     let mut found = Vec::new();
-    subjects::each(args, subjects, &mut |assistant, name| {
+    let bootstrap = args.scoring.bootstrap();
+    let mut tried = Vec::new();
+    subjects::each(args, subjects, &mut |assistant, subject| {
+        let name = &subject.name;
+        let settings = settings(&args.sampling.over(&assistant.sampling)?);
         let mut now = None;
         let mut on_progress = |setting: usize, done: usize| {
             if now != Some(setting) {
@@ -48,26 +46,31 @@ pub(super) fn run(
             }
             bar.set_position(done as u64);
         };
-        let (data, at_once) = ((rows, scoring), args.batch_size as usize);
+        let (data, at_once) = ((rows, scoring, &bootstrap), args.batch_size as usize);
         found.push(GridRow::new(
             assistant,
-            name,
+            (name, subject.run.as_deref()),
             data,
             &settings,
             at_once,
             &mut on_progress,
         )?);
+        tried.push(json!({"model": name, "settings": settings}));
         Ok(())
     })?;
     bar.finish_and_clear();
     let grid = Grid::new(found, rows);
-    show(&grid, rows, &settings)?;
+    show(&grid, rows)?;
     if let Some(folder) = &args.output {
-        let [page_name, json_name, _] = FILES.map(|name| folder.join(name));
-        let report = json!({"rows": rows.rows.len(), "settings": settings, "grid": grid});
+        let [page_name, json_name, stale] = FILES.map(|name| folder.join(name));
+        let report = json!({"rows": rows.rows.len(), "settings": tried, "grid": grid});
         let report = serde_json::to_string_pretty(&report)?;
         write_report(&json_name, &report, args.overwrite)?;
         html::write(&page_name, "Repetition", &page(&grid, rows), args.overwrite)?;
+        // Rows of another report do not belong to this one.
+        if args.overwrite && stale.exists() {
+            std::fs::remove_file(&stale)?;
+        }
         anstream::println!(
             "\nwrote {} and {}",
             page_name.display(),
@@ -78,25 +81,25 @@ pub(super) fn run(
 }
 
 /// A figure of a cell, under its heading.
-type Column = (&'static str, fn(&Cell) -> &Figure);
+type Column = (&'static str, Form, fn(&Cell) -> &Figure);
 
-/// The figures of a cell, by the names that decide on how they are written.
+/// The figures of a cell.
 const COLUMNS: [Column; 5] = [
-    ("loops", |cell| &cell.loops),
-    ("cut off", |cell| &cell.cut_off),
-    ("rep-4", |cell| &cell.rep_4),
-    ("characters", |cell| &cell.characters),
-    ("chrF", |cell| &cell.chrf),
+    ("loops", Form::Share, |cell| &cell.loops),
+    ("cut off", Form::Share, |cell| &cell.cut_off),
+    ("rep-4", Form::Share, |cell| &cell.rep_4),
+    ("characters", Form::Number, |cell| &cell.characters),
+    ("chrF", Form::Number, |cell| &cell.chrf),
 ];
 
 /// The table of one model, headings first.
 fn rows_of(row: &GridRow, best: Option<usize>) -> Vec<Vec<String>> {
     let mut heading = vec![plain(&row.name)];
-    heading.extend(COLUMNS.map(|(name, _)| name.to_owned()));
+    heading.extend(COLUMNS.map(|(name, ..)| name.to_owned()));
     let mut rows = vec![heading];
     for (index, cell) in row.cells.iter().enumerate() {
         let mut cells = vec![cell.setting.clone()];
-        cells.extend(COLUMNS.map(|(name, of)| figure(name, of(cell))));
+        cells.extend(COLUMNS.map(|(_, form, of)| figure(form, of(cell))));
         if best == Some(index) {
             cells.push("best".to_owned());
         }
@@ -129,7 +132,7 @@ fn findings(grid: &Grid) -> Vec<String> {
         (_, likely) => format!("likely cause: {}", likely.join(", and ")),
     });
     for own in &grid.causes {
-        findings.push(format!("{}: {}", cause(own.kind), own.evidence));
+        findings.push(format!("{}: {}", cause(own.kind), plain(&own.evidence)));
     }
     if let Some(cell) = last.cells.get(grid.best) {
         findings.push(format!("best setting: {}", cell.setting));
@@ -137,13 +140,16 @@ fn findings(grid: &Grid) -> Vec<String> {
     findings
 }
 
-fn show(grid: &Grid, rows: &HeldOut, settings: &[Setting]) -> Result<()> {
+fn show(grid: &Grid, rows: &HeldOut) -> Result<()> {
     let mut out = anstream::stdout().lock();
     writeln!(
         out,
         "{}, {} of sampling",
         counted(rows.rows.len() as u64, "prompt"),
-        counted(settings.len() as u64, "setting")
+        counted(
+            grid.rows.first().map_or(0, |row| row.cells.len()) as u64,
+            "setting"
+        )
     )?;
     let last = grid.rows.len().saturating_sub(1);
     for (index, row) in grid.rows.iter().enumerate() {

@@ -8,6 +8,7 @@ mod table;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use retune_data::DataOptions;
 use retune_eval::metrics::bootstrap::Bootstrap;
 use retune_eval::metrics::rouge::Rouge;
 use retune_eval::metrics::tokenize::Tokenizer;
@@ -42,7 +43,7 @@ pub(crate) struct Args {
     /// General texts, on which likelihood is measured too: what tuning made a model forget
     #[arg(long, value_name = "FILE")]
     general: Vec<PathBuf>,
-    /// Draw as many rows if there are more; 0 for all
+    /// Draw as many rows of each file list if there are more, the same each time; 0 for all
     #[arg(
         long = "max_samples",
         alias = "max-samples",
@@ -156,16 +157,19 @@ struct Told<'a> {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let subjects = named(args)?;
-    check_output(args)?;
     let most = (args.max_samples > 0).then_some(args.max_samples);
-    let open = |paths: &[PathBuf]| {
-        HeldOut::open(paths, args.read.options()?, most, 0).map_err(anyhow::Error::from)
-    };
-    let rows = open(&args.data)?;
+    let rows = HeldOut::open(&args.data, args.read.options()?, most, 0)?;
     let general = match args.general.is_empty() {
         true => None,
-        false => Some(open(&args.general)?),
+        // Of another kind, most often, than the data that the options describe.
+        false => Some(HeldOut::open(
+            &args.general,
+            DataOptions::default(),
+            most,
+            0,
+        )?),
     };
+    check_output(args)?;
     let scoring = args.scoring.over(Scoring::of(&rows));
     if args.repetition {
         return grid::run(args, &subjects, &rows, &scoring);
@@ -212,7 +216,8 @@ fn sampling(args: &Args, subjects: &[Named]) -> Result<Sampling> {
 fn work_through(args: &Args, subjects: &[Named], work: &Work<'_>) -> Result<Vec<Subject>> {
     let bar = progress::stages();
     let mut outcomes = Vec::with_capacity(subjects.len());
-    subjects::each(args, subjects, &mut |assistant, name| {
+    subjects::each(args, subjects, &mut |assistant, subject| {
+        let name = &subject.name;
         let mut now = None;
         let mut on_progress = |stage: Stage, done: usize| {
             if now != Some(stage) {

@@ -56,6 +56,7 @@ fn report(told: &Told<'_>, subjects: &[Subject], comparison: &Comparison) -> Jso
         "models": told.names,
         "rows": told.rows.rows.len(),
         "rows_in_files": told.rows.total,
+        "rows_left_out": comparison.left_out,
         "sampling": told.sampling,
         "scoring": told.scoring,
         "bleu_signature": bleu,
@@ -96,14 +97,14 @@ fn row(told: &Told<'_>, subjects: &[Subject], comparison: &Comparison, index: us
 
 fn page(told: &Told<'_>, subjects: &[Subject], comparison: &Comparison) -> String {
     let mut page = String::new();
-    for line in about(told) {
+    for line in about(told, comparison) {
         let _ = writeln!(page, "<p class=\"note\">{}</p>", escape(&line));
     }
     page.push_str("<h2>Figures</h2>\n");
     page.push_str(&table(&rows(told, comparison)));
     let _ = writeln!(
         page,
-        "<p class=\"note\">In brackets: intervals of {} by bootstrap over rows. A difference is called better or worse if its interval does not hold 0.</p>",
+        "<p class=\"note\">In brackets: intervals of {} by bootstrap over rows. A difference is called better or worse if its interval does not hold 0; there is none between perplexities of different tokens.</p>",
         percent(told.args.scoring.confidence)
     );
     for line in &comparison.lines {
@@ -155,7 +156,7 @@ fn chart(told: &Told<'_>, line: &Line) -> String {
         .iter()
         .zip(&told.names)
         .filter_map(|(own, name)| {
-            let label = figure(line.name, own);
+            let label = figure(line.form, own);
             let label = label.split(" [").next().unwrap_or_default().to_owned();
             Some(Bar {
                 name: (*name).to_owned(),

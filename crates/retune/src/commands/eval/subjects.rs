@@ -12,6 +12,8 @@ use crate::outcome::input_fault;
 pub(super) struct Named {
     pub(super) name: String,
     pub(super) source: Source,
+    /// The run that it is a checkpoint of, if it is one.
+    pub(super) run: Option<String>,
 }
 
 /// The models that are asked for; before a single adapter comes its base.
@@ -25,23 +27,44 @@ pub(super) fn named(args: &Args) -> Result<Vec<Named>> {
     }
     let mut subjects = Vec::new();
     for folder in &folders {
-        let source = args.open.source(folder)?;
+        let source = args.open.one_of_several(folder)?;
         if subjects.is_empty() && !args.no_base && args.folders.len() == 1 {
             subjects.extend(base(&source));
         }
         subjects.push(Named {
             name: last_part(folder),
+            run: run_of(&source),
             source,
         });
     }
-    // Names that are taken get what stands before them.
+    // Names that are taken get what stands before them, or else a number.
     let taken: Vec<String> = subjects.iter().map(|own| own.name.clone()).collect();
     for (subject, folder) in subjects.iter_mut().rev().zip(folders.iter().rev()) {
         if taken.iter().filter(|name| **name == subject.name).count() > 1 {
             subject.name = folder.display().to_string();
         }
     }
+    for index in 1..subjects.len() {
+        let (before, own) = subjects.split_at_mut(index);
+        let same = before
+            .iter()
+            .filter(|other| other.name == own[0].name)
+            .count();
+        if same > 0 {
+            own[0].name = format!("{} ({})", own[0].name, same + 1);
+        }
+    }
     Ok(subjects)
+}
+
+/// The folder in which the checkpoint lies that `source` is.
+fn run_of(source: &Source) -> Option<String> {
+    let folder = source.adapter.as_ref().unwrap_or(&source.model);
+    let name = folder.file_name()?.to_str()?;
+    let run = folder.parent()?;
+    let run = run.canonicalize().unwrap_or_else(|_| run.to_path_buf());
+    name.starts_with("checkpoint-")
+        .then(|| run.display().to_string())
 }
 
 /// The base of an adapter, which is asked as the adapter is.
@@ -49,6 +72,7 @@ fn base(source: &Source) -> Option<Named> {
     source.adapter.as_ref()?;
     Some(Named {
         name: "base".to_owned(),
+        run: None,
         source: Source {
             adapter: None,
             ..source.clone()
@@ -95,10 +119,11 @@ fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
 pub(super) fn each(
     args: &Args,
     subjects: &[Named],
-    work: &mut dyn FnMut(&Assistant, &str) -> Result<()>,
+    work: &mut dyn FnMut(&Assistant, &Named) -> Result<()>,
 ) -> Result<()> {
     let mut open: Option<Assistant> = None;
-    for Named { name, source } in subjects {
+    for subject in subjects {
+        let source = &subject.source;
         let switched = match &mut open {
             Some(assistant) => assistant.switch(source)?,
             None => false,
@@ -111,7 +136,7 @@ pub(super) fn each(
             Some(assistant) => assistant,
             None => open.insert(args.open.open(source.clone())?),
         };
-        work(assistant, name)?;
+        work(assistant, subject)?;
     }
     Ok(())
 }

@@ -5,66 +5,55 @@ use std::io::Write as _;
 use anstyle::Style;
 use anyhow::Result;
 use retune_eval::metrics::bootstrap::{Interval, PairedDifference};
-use retune_eval::{Better, Comparison, Figure, Line, Subject};
+use retune_eval::metrics::words::Words;
+use retune_eval::{Better, Comparison, Figure, Form, Line, Subject};
+
+use retune_generate::Sampling;
 
 use super::Told;
 use crate::output::{counted, plain, thousands};
 
 const STRONG: Style = Style::new().bold();
+/// Of fewer rows there is no verdict: that all signs agree would be chance too often.
+const FEWEST: usize = 6;
 /// Rows of the largest losses, and of the largest gains, that are shown.
 const EXAMPLES: usize = 3;
 
-/// How a figure is written.
-#[derive(Clone, Copy)]
-enum Form {
-    /// From 0 to 1, as a percentage.
-    Share,
-    /// With two places.
-    Number,
-}
-
-fn form(name: &str) -> Form {
-    match name {
-        "perplexity" | "general perplexity" | "BLEU" | "chrF" | "self-BLEU" | "characters"
-        | "longest repeat" => Form::Number,
-        _ => Form::Share,
+fn write_value(form: Form, value: f64) -> String {
+    match form {
+        Form::Share => format!("{:.1} %", 100.0 * value),
+        Form::Number => format!("{value:.2}"),
     }
 }
 
-impl Form {
-    fn write(self, value: f64) -> String {
-        match self {
-            Self::Share => format!("{:.1} %", 100.0 * value),
-            Self::Number => format!("{value:.2}"),
-        }
-    }
-
-    fn write_signed(self, value: f64) -> String {
-        match self {
-            Self::Share => format!("{:+.1} pt", 100.0 * value),
-            Self::Number => format!("{value:+.2}"),
-        }
+fn write_signed(form: Form, value: f64) -> String {
+    match form {
+        Form::Share => format!("{:+.1} pt", 100.0 * value),
+        Form::Number => format!("{value:+.2}"),
     }
 }
 
 /// A figure with its interval, such as `12.3 % [10.1 %, 14.0 %]`.
-pub(super) fn figure(name: &str, figure: &Figure) -> String {
-    let form = form(name);
+pub(super) fn figure(form: Form, figure: &Figure) -> String {
     let Some(value) = figure.value else {
         return "–".to_owned();
     };
-    format!("{}{}", form.write(value), interval(form, figure.interval))
+    format!(
+        "{}{}",
+        write_value(form, value),
+        interval(form, figure.interval)
+    )
 }
 
 fn interval(form: Form, interval: Option<Interval>) -> String {
     interval.map_or(String::new(), |Interval { low, high, .. }| {
-        format!(" [{}, {}]", form.write(low), form.write(high))
+        format!(" [{}, {}]", write_value(form, low), write_value(form, high))
     })
 }
 
 /// A difference with its interval, and whether that holds 0.
 pub(super) fn difference(line: &Line, difference: &Option<PairedDifference>) -> (String, Verdict) {
-    let form = form(line.name);
+    let form = line.form;
     let Some(PairedDifference {
         difference,
         interval: Interval { low, high, .. },
@@ -75,11 +64,12 @@ pub(super) fn difference(line: &Line, difference: &Option<PairedDifference>) -> 
     };
     let text = format!(
         "{} [{}, {}]",
-        form.write_signed(*difference),
-        form.write_signed(*low),
-        form.write_signed(*high)
+        write_signed(form, *difference),
+        write_signed(form, *low),
+        write_signed(form, *high)
     );
     let verdict = match line.better {
+        Better::Higher | Better::Lower if line.rows < FEWEST => Verdict::TooFew,
         Better::Higher if *low > 0.0 => Verdict::Better,
         Better::Lower if *high < 0.0 => Verdict::Better,
         Better::Higher if *high < 0.0 => Verdict::Worse,
@@ -96,6 +86,8 @@ pub(super) enum Verdict {
     Worse,
     /// It holds 0, or neither way is better.
     Open,
+    /// Draws of so few rows say nothing.
+    TooFew,
 }
 
 impl Verdict {
@@ -104,12 +96,13 @@ impl Verdict {
             Self::Better => "better",
             Self::Worse => "worse",
             Self::Open => "",
+            Self::TooFew => "too few rows",
         }
     }
 }
 
 /// How it was measured, in one line each.
-pub(super) fn about(told: &Told<'_>) -> Vec<String> {
+pub(super) fn about(told: &Told<'_>, comparison: &Comparison) -> Vec<String> {
     let rows = told.rows.rows.len() as u64;
     let mut lines = vec![match told.rows.total as u64 == rows {
         true => counted(rows, "row"),
@@ -119,6 +112,12 @@ pub(super) fn about(told: &Told<'_>) -> Vec<String> {
             thousands(told.rows.total as u64)
         ),
     }];
+    if comparison.left_out > 0 {
+        lines.push(format!(
+            "{} longer than a model takes, of which there are no figures",
+            counted(comparison.left_out as u64, "row")
+        ));
+    }
     if let Some(sampling) = told.sampling {
         let how = match sampling.do_sample && sampling.temperature > 0.0 {
             true => format!(
@@ -127,21 +126,65 @@ pub(super) fn about(told: &Told<'_>) -> Vec<String> {
             ),
             false => "the most likely ones".to_owned(),
         };
-        lines.push(format!(
-            "answers: {how}; repetition_penalty {}, max_new_tokens {}",
-            sampling.repetition_penalty, sampling.max_new_tokens
-        ));
+        lines.push(format!("answers: {how}; {}", other_settings(sampling)));
         let [bleu, chrf] = told.scoring.signatures();
         lines.push(format!("BLEU {bleu}"));
         lines.push(format!("chrF {chrf}"));
-        lines.push(format!("ROUGE by {:?}", told.scoring.rouge.words));
+        let words = match told.scoring.rouge.words {
+            Words::RougeScore { stemmer: false } => "words as rouge-score cuts them",
+            Words::RougeScore { stemmer: true } => "words as rouge-score cuts them, stemmed",
+            Words::Characters => "characters",
+            Words::Jieba => "words as jieba-rs cuts them",
+        };
+        lines.push(format!("ROUGE of {words}"));
     }
     lines
 }
 
+/// What else decides on answers, as far as it is not off.
+fn other_settings(sampling: &Sampling) -> String {
+    let off = Sampling::default();
+    let penalties = [
+        (
+            "repetition_penalty",
+            sampling.repetition_penalty,
+            off.repetition_penalty,
+        ),
+        (
+            "frequency_penalty",
+            sampling.frequency_penalty,
+            off.frequency_penalty,
+        ),
+        (
+            "presence_penalty",
+            sampling.presence_penalty,
+            off.presence_penalty,
+        ),
+        (
+            "dry_multiplier",
+            sampling.dry_multiplier,
+            off.dry_multiplier,
+        ),
+    ];
+    let mut told = vec![format!("max_new_tokens {}", sampling.max_new_tokens)];
+    let on = penalties.into_iter().filter(|(_, own, off)| own != off);
+    told.extend(on.map(|(name, own, _)| format!("{name} {own}")));
+    let counts = [
+        ("no_repeat_ngram_size", sampling.no_repeat_ngram_size),
+        ("min_new_tokens", sampling.min_new_tokens),
+        ("max_phrase_repeats", sampling.max_phrase_repeats),
+        ("tokens with a logit_bias:", sampling.logit_bias.len()),
+        ("stop texts:", sampling.stop.len()),
+        ("stop_token_ids:", sampling.stop_token_ids.len()),
+    ];
+    let on = counts.into_iter().filter(|(_, own)| *own > 0);
+    told.extend(on.map(|(name, own)| format!("{name} {own}")));
+    told.join(", ")
+}
+
 pub(super) fn show(told: &Told<'_>, subjects: &[Subject], comparison: &Comparison) -> Result<()> {
     let mut out = anstream::stdout().lock();
-    for line in about(told) {
+    for line in about(told, comparison) {
         writeln!(out, "{line}")?;
     }
     writeln!(out)?;
@@ -163,10 +206,10 @@ pub(super) fn rows(told: &Told<'_>, comparison: &Comparison) -> Vec<Vec<String>>
     }
     let mut rows = vec![heading];
     for line in &comparison.lines {
-        let mut row = vec![line.name.to_owned(), figure(line.name, &line.figures[0])];
+        let mut row = vec![line.name.to_owned(), figure(line.form, &line.figures[0])];
         for (own, differs) in line.figures[1..].iter().zip(&line.differences) {
             let (text, verdict) = difference(line, differs);
-            row.extend([figure(line.name, own), text, verdict.word().to_owned()]);
+            row.extend([figure(line.form, own), text, verdict.word().to_owned()]);
         }
         rows.push(row);
     }
@@ -204,8 +247,9 @@ fn examples(
 ) -> Result<()> {
     let changes = &comparison.changes;
     let unit = match told.sampling {
-        Some(_) => "chrF",
-        None => "less perplexity",
+        Some(_) => ("chrF", 1.0),
+        // Gains are of less perplexity.
+        None => ("perplexity", -1.0),
     };
     let losses = changes.iter().filter(|change| change.gain < 0.0);
     let gains = changes.iter().rev().filter(|change| change.gain > 0.0);
@@ -225,7 +269,13 @@ fn examples(
         )?;
         for change in changes {
             let row = &told.rows.rows[change.row];
-            writeln!(out, "{:+.1} {unit}, {}", change.gain, row.place)?;
+            writeln!(
+                out,
+                "{} {:+.1}, {}",
+                unit.0,
+                unit.1 * change.gain,
+                row.place
+            )?;
             writeln!(out, "  asked     {}", excerpt(row.question()))?;
             writeln!(out, "  data      {}", excerpt(&row.reference))?;
             for subject in [&subjects[0], &subjects[subjects.len() - 1]] {

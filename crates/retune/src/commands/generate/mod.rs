@@ -2,7 +2,6 @@
 
 mod rows;
 
-use std::fs::OpenOptions;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::sampling::{ModelArgs, SamplingArgs};
 use crate::outcome::input_fault;
-use crate::output::plain;
+use crate::output::{check_paths, counted, plain};
 
 /// Answer a prompt, or a file of prompts.
 ///
@@ -146,7 +145,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let prompt = match args.prompt.as_deref() {
         Some("-") => {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
+            let read = std::io::stdin().read_to_string(&mut text);
+            read.map_err(|error| input_fault(format!("standard input cannot be read: {error}")))?;
             text
         }
         text => text.unwrap_or_default().to_owned(),
@@ -168,15 +168,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// # Errors
 /// If more answers are asked for than a search has, or more than it can tell.
 fn check_beams(args: &Args, beams: &BeamSearch) -> Result<()> {
+    beams.check()?;
     if args.n > beams.num_beams as u64 {
         return Err(input_fault(format!(
             "--n: expected at most {}, the beams, found {}",
             beams.num_beams, args.n
         )));
     }
-    match args.logprobs {
-        Some(_) => Err(input_fault("--logprobs does not go with --num_beams")),
-        None => Ok(()),
+    match (args.logprobs, &args.sampling) {
+        (Some(_), _) => Err(input_fault("--logprobs does not go with --num_beams")),
+        (_, sampling) if sampling.draws() => Err(input_fault(
+            "nothing is drawn with --num_beams\nhint: leave out do_sample, temperature, top_k, top_p and min_p",
+        )),
+        (_, sampling) if sampling.ends_loops() => Err(input_fault(
+            "--max_phrase_repeats does not go with --num_beams",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -211,8 +218,9 @@ fn request(
 /// Writes an answer as it comes.
 fn stream(assistant: &Assistant, request: Request, timings: bool) -> Result<()> {
     let prompt = request.prompt.len();
-    let most = request.sampling.max_new_tokens;
-    let tokens = request.prompt.len() + most;
+    let most = request.check(&assistant.model, usize::MAX)?;
+    let wanted = request.sampling.max_new_tokens;
+    let tokens = prompt + most;
     let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
     let mut out = anstream::stdout().lock();
     generator.add(request)?;
@@ -235,6 +243,9 @@ fn stream(assistant: &Assistant, request: Request, timings: bool) -> Result<()> 
     }
     match finish {
         Finish::Stop => {}
+        Finish::Length if most < wanted => anstream::eprintln!(
+            "the answer was cut off after {most} tokens, as the model takes no more with the prompt"
+        ),
         Finish::Length => anstream::eprintln!(
             "the answer was cut off after {most} tokens; --max_new_tokens allows more"
         ),
@@ -356,11 +367,15 @@ fn all(
     output: &Path,
 ) -> Result<()> {
     let samples = args.n as usize;
-    let done = rows::answered(output)?;
+    // Also under another name, such as a link.
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    check_paths(&[whole(input)], &[Some(&whole(output))])?;
+    let prompts = rows::prompts(input)?;
+    let done = rows::Answered::read(output, &prompts)?;
     let mut asked = Vec::new();
     let mut requests = Vec::new();
-    for (line, (row, conversation)) in (1..).zip(rows::prompts(input)?) {
-        if (0..args.n).all(|sample| done.contains(&(line, sample))) {
+    for (line, (row, conversation)) in prompts {
+        if (0..args.n).all(|sample| done.answers.contains(&(line, sample))) {
             continue;
         }
         let in_line = |error| input_fault(format!("{}, line {line}: {error:#}", input.display()));
@@ -368,20 +383,23 @@ fn all(
         let checked = request.check(&assistant.model, usize::MAX);
         checked.map_err(|error| in_line(error.into()))?;
         // Equal prompts need not have equal answers.
-        request.sampling.seed = sampling.seed.wrapping_add(line * args.n);
+        request.sampling.seed = sampling.seed.wrapping_add((line - 1) * args.n);
         asked.push((line, row));
         requests.push(request);
     }
+    if !done.answers.is_empty() {
+        let there = counted(done.answers.len() as u64, "answer");
+        anstream::eprintln!("{there} of {} kept", output.display());
+    }
     let unwritable =
         |error| input_fault(format!("{} cannot be written: {error}", output.display()));
-    let opened = OpenOptions::new().create(true).append(true).open(output);
-    let mut out = opened.map_err(unwritable)?;
+    let mut out = done.open(output).map_err(unwritable)?;
     let bar = crate::progress::items(requests.len() as u64 * args.n);
     let mut write = |request: usize, sample: usize, answer: Map<String, Json>| -> Result<()> {
         let (line, row) = &asked[request];
         bar.inc(1);
         // Of a prompt with some of its answers, all are made again.
-        if done.contains(&(*line, sample as u64)) {
+        if done.answers.contains(&(*line, sample as u64)) {
             return Ok(());
         }
         let mut record = Map::new();

@@ -1,6 +1,6 @@
 //! A file of prompts, and the file of answers to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -11,21 +11,24 @@ use serde_json::Value as Json;
 
 use crate::outcome::input_fault;
 
-/// The prompts of a JSONL file: each row, and what the user says in it.
-pub(super) fn prompts(path: &Path) -> Result<Vec<(Json, Conversation)>> {
+/// The prompts of a JSONL file by their lines: each row, and what the user says in it.
+pub(super) fn prompts(path: &Path) -> Result<BTreeMap<u64, (Json, Conversation)>> {
     let unreadable =
         |error: std::io::Error| input_fault(format!("{} cannot be read: {error}", path.display()));
     let file = File::open(path).map_err(unreadable)?;
-    let mut found = Vec::new();
-    for (index, line) in BufReader::new(file).lines().enumerate() {
+    let mut found = BTreeMap::new();
+    for (number, line) in (1..).zip(BufReader::new(file).lines()) {
         let line = line.map_err(unreadable)?;
-        let wrong = |problem: String| {
-            input_fault(format!("{}, line {}: {problem}", path.display(), index + 1))
-        };
+        let line = line.trim_start_matches('\u{feff}').trim();
+        if line.is_empty() {
+            continue;
+        }
+        let wrong =
+            |problem: String| input_fault(format!("{}, line {number}: {problem}", path.display()));
         let row: Json =
-            serde_json::from_str(&line).map_err(|error| wrong(format!("is no JSON: {error}")))?;
+            serde_json::from_str(line).map_err(|error| wrong(format!("is no JSON: {error}")))?;
         let conversation = conversation(&row).map_err(wrong)?;
-        found.push((row, conversation));
+        found.insert(number, (row, conversation));
     }
     match found.is_empty() {
         true => Err(input_fault(format!("{} holds no prompt", path.display()))),
@@ -34,11 +37,24 @@ pub(super) fn prompts(path: &Path) -> Result<Vec<(Json, Conversation)>> {
 }
 
 /// # Errors
-/// In words, if there is nothing to answer.
+/// In words, if there is nothing to answer, or something that would get lost.
 fn conversation(row: &Json) -> std::result::Result<Conversation, String> {
     let text = |field: &str| row[field].as_str().unwrap_or_default();
-    let expected = "expected a text `prompt`, or `instruction` and `input`, or `messages` with `role` and `content`";
+    let expected = "expected a text `prompt`, or `instruction` and `input`, or `messages` with `role` (system, user, assistant) and `content`";
+    for field in ["history", "tools"] {
+        if row
+            .get(field)
+            .is_some_and(|value| value.as_array().is_none_or(|items| !items.is_empty()))
+        {
+            return Err(format!(
+                "`{field}` is not taken here; write the turns as `messages`"
+            ));
+        }
+    }
     let mut messages = Vec::new();
+    if !text("system").is_empty() {
+        messages.push(Message::new(Role::System, text("system")));
+    }
     if let Some(turns) = row["messages"].as_array() {
         for turn in turns {
             let role = match turn["role"].as_str() {
@@ -65,7 +81,7 @@ fn conversation(row: &Json) -> std::result::Result<Conversation, String> {
             messages.push(Message::new(Role::User, prompt));
         }
     }
-    match messages.is_empty() {
+    match messages.iter().all(|message| message.role == Role::System) {
         true => Err(expected.to_owned()),
         false => Ok(Conversation {
             messages,
@@ -74,28 +90,69 @@ fn conversation(row: &Json) -> std::result::Result<Conversation, String> {
     }
 }
 
-/// The answers that there are already, by line and sample; one that was cut off is made
-/// again.
-pub(super) fn answered(output: &Path) -> Result<BTreeSet<(u64, u64)>> {
-    let wrong = |problem: String| input_fault(format!("{} {problem}", output.display()));
-    let text = match std::fs::read_to_string(output) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
-    };
-    let whole = text.rfind('\n').map_or(0, |end| end + 1);
-    let mut lines = BTreeSet::new();
-    for line in text[..whole].lines() {
-        let row: Json = serde_json::from_str(line).unwrap_or_default();
-        let number = row["line"].as_u64().ok_or_else(|| {
-            wrong("is no file of answers\nhint: choose another name for the output".to_owned())
-        })?;
-        lines.insert((number, row["sample"].as_u64().unwrap_or(0)));
+/// What stands in a file of answers.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    /// The answers by line and sample.
+    pub(super) answers: BTreeSet<(u64, u64)>,
+    /// Bytes of whole lines; what stands behind them was cut off.
+    whole: u64,
+}
+
+impl Answered {
+    /// What stands in `output`, as answers to `prompts`.
+    ///
+    /// # Errors
+    /// If it is no file of answers, or of answers to other prompts.
+    pub(super) fn read(
+        output: &Path,
+        prompts: &BTreeMap<u64, (Json, Conversation)>,
+    ) -> Result<Self> {
+        let wrong = |problem: String| {
+            input_fault(format!(
+                "{} {problem}\nhint: choose another name for the output",
+                output.display()
+            ))
+        };
+        let text = match std::fs::read_to_string(output) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
+        };
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut answers = BTreeSet::new();
+        for line in text[..whole].lines() {
+            let row: Json = serde_json::from_str(line).unwrap_or_default();
+            let (Some(number), Some(_)) = (row["line"].as_u64(), row["answer"].as_str()) else {
+                return Err(wrong("is no file of answers".to_owned()));
+            };
+            if prompts
+                .get(&number)
+                .is_none_or(|(prompt, _)| *prompt != row["prompt"])
+            {
+                return Err(wrong(format!(
+                    "holds an answer to another prompt in line {number}"
+                )));
+            }
+            answers.insert((number, row["sample"].as_u64().unwrap_or(0)));
+        }
+        let begun = &text[whole..];
+        let beginning = "{\"line\":";
+        if !begun.starts_with(beginning) && !beginning.starts_with(begun) {
+            return Err(wrong("is no file of answers".to_owned()));
+        }
+        Ok(Self {
+            answers,
+            whole: whole as u64,
+        })
     }
-    if whole < text.len() {
-        let cut = OpenOptions::new().write(true).open(output);
-        cut.and_then(|file| file.set_len(whole as u64))
-            .map_err(|error| wrong(format!("cannot be written: {error}")))?;
+
+    /// Opens the file to go on with it, without a line that was cut off.
+    pub(super) fn open(&self, output: &Path) -> std::io::Result<File> {
+        let file = OpenOptions::new().create(true).append(true).open(output)?;
+        file.set_len(self.whole)?;
+        Ok(file)
     }
-    Ok(lines)
 }

@@ -107,7 +107,7 @@ impl OpenArgs {
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
     /// Take the most likely token each time
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
     #[serde(skip)]
     greedy: bool,
     /// Draw the next token; goes without saying with one of the next four

@@ -89,7 +89,11 @@ impl Comparison {
             let outcome = subject.outcome.of_rows(&common);
             let own = scoring.rows(&taken, &outcome)?;
             let mut all = scoring.measures(&taken, &outcome, &own)?;
-            let names = ["general perplexity", "general token accuracy"];
+            let names = [
+                "general perplexity",
+                "general bits per byte",
+                "general token accuracy",
+            ];
             let general: Vec<_> = general.iter().map(|row| subject.general[*row]).collect();
             all.extend(likelihood_measures(names, &general));
             let mut of_all = vec![None; rows.rows.len()];

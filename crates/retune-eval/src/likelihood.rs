@@ -24,6 +24,8 @@ pub struct Likelihood {
     pub tokens: u64,
     /// How many of them had the largest logit.
     pub correct: u64,
+    /// Bytes of the text that they stand for, which no tokenizer changes.
+    pub bytes: u64,
 }
 
 impl Statistics for Likelihood {
@@ -31,6 +33,7 @@ impl Statistics for Likelihood {
         self.loss += row.loss * f64::from(times);
         self.tokens += row.tokens * u64::from(times);
         self.correct += row.correct * u64::from(times);
+        self.bytes += row.bytes * u64::from(times);
     }
 }
 
@@ -38,6 +41,12 @@ impl Likelihood {
     /// `exp` of the mean cross-entropy; none without tokens.
     pub fn perplexity(&self) -> Option<f64> {
         (self.tokens > 0).then(|| (self.loss / self.tokens as f64).exp())
+    }
+
+    /// The mean cross-entropy of a byte of text, in bits: what can be compared between
+    /// tokenizers. None without text.
+    pub fn bits_per_byte(&self) -> Option<f64> {
+        (self.bytes > 0).then(|| self.loss / std::f64::consts::LN_2 / self.bytes as f64)
     }
 
     /// The share of tokens that had the largest logit; none without tokens.
@@ -80,6 +89,14 @@ pub fn likelihood(
             }
         }
         let mut found = vec![Likelihood::default(); rows.len()];
+        for (index, piece) in &pieces {
+            let scored = piece.input_ids.iter().zip(&piece.scored);
+            let scored = scored.filter_map(|(id, scored)| scored.then_some(*id));
+            let text = assistant
+                .tokenizer
+                .decode_text(&scored.collect::<Vec<u32>>());
+            found[*index].bytes += text.len() as u64;
+        }
         score(assistant, &pieces, &mut found)?;
         let found = found.into_iter().zip(fits);
         all.extend(found.map(|(found, fits)| fits.then_some(found)));
@@ -135,6 +152,7 @@ fn score(
                     loss: f64::from(loss),
                     tokens: 1,
                     correct: u64::from(correct > 0.5),
+                    bytes: 0,
                 },
                 1,
             );

@@ -37,6 +37,8 @@ pub(crate) enum Column {
     Mean(Vec<Option<f64>>),
     /// `exp` of the mean loss of all tokens.
     Perplexity(Vec<Likelihood>),
+    /// Bits of loss a byte of text.
+    BitsPerByte(Vec<Likelihood>),
     /// The share of all tokens that were right.
     TokenAccuracy(Vec<Likelihood>),
     Bleu(Bleu, Vec<BleuStatistics>),
@@ -81,7 +83,9 @@ impl Measure {
     fn rows(&self) -> usize {
         match &self.column {
             Column::Mean(rows) => rows.len(),
-            Column::Perplexity(rows) | Column::TokenAccuracy(rows) => rows.len(),
+            Column::Perplexity(rows) | Column::BitsPerByte(rows) | Column::TokenAccuracy(rows) => {
+                rows.len()
+            }
             Column::Bleu(_, rows) => rows.len(),
             Column::Chrf(_, rows) => rows.len(),
             Column::MacroF1(_, rows) => rows.len(),
@@ -111,6 +115,7 @@ impl Measure {
                 (count > 0.0).then(|| sum / count)
             }
             Column::Perplexity(rows) => Likelihood::sum_of_draw(rows, times).perplexity(),
+            Column::BitsPerByte(rows) => Likelihood::sum_of_draw(rows, times).bits_per_byte(),
             Column::TokenAccuracy(rows) => Likelihood::sum_of_draw(rows, times).token_accuracy(),
             Column::Bleu(bleu, rows) => {
                 let sum = BleuStatistics::sum_of_draw(rows, times);

@@ -157,8 +157,10 @@ impl Scoring {
         outcome: &Outcome,
         scored: &[Option<RowScores>],
     ) -> Result<Vec<Measure>> {
-        let mut measures =
-            likelihood_measures(["perplexity", "token accuracy"], &outcome.likelihood);
+        let mut measures = likelihood_measures(
+            ["perplexity", "bits per byte", "token accuracy"],
+            &outcome.likelihood,
+        );
         if !outcome.answers.is_empty() {
             measures.extend(self.label_measures(rows, outcome));
             measures.extend(self.reference_measures(rows, outcome, scored)?);
@@ -289,9 +291,9 @@ impl Scoring {
     }
 }
 
-/// Perplexity and token accuracy, under `names`; none without rows.
+/// Perplexity, bits per byte and token accuracy, under `names`; none without rows.
 pub(crate) fn likelihood_measures(
-    names: [&'static str; 2],
+    names: [&'static str; 3],
     rows: &[Option<Likelihood>],
 ) -> Vec<Measure> {
     let rows: Vec<Likelihood> = rows.iter().map(|row| row.unwrap_or_default()).collect();
@@ -307,6 +309,12 @@ pub(crate) fn likelihood_measures(
         ),
         Measure::new(
             names[1],
+            Better::Lower,
+            Form::Number,
+            Column::BitsPerByte(rows.clone()),
+        ),
+        Measure::new(
+            names[2],
             Better::Higher,
             Form::Share,
             Column::TokenAccuracy(rows),

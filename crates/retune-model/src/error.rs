@@ -26,7 +26,7 @@ pub enum Error {
         problem: String,
     },
     /// Tensors of a file are not those that a configuration wants.
-    #[error("{}: the tensors do not fit the configuration\n  {}", path.display(), problems.join("\n  "))]
+    #[error("{}: the tensors do not fit the configuration\n  {}", path.display(), first_of(problems))]
     Tensors {
         /// The file or folder.
         path: PathBuf,
@@ -43,4 +43,14 @@ pub enum Error {
     /// The compute core refused.
     #[error(transparent)]
     Compute(#[from] retune_compute::Error),
+}
+
+/// The problems, a line each; of many the first ones, and how many more there are.
+fn first_of(problems: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut lines: Vec<String> = problems.iter().take(SHOWN).cloned().collect();
+    if let Some(more @ 1..) = problems.len().checked_sub(SHOWN) {
+        lines.push(format!("… and {more} more"));
+    }
+    lines.join("\n  ")
 }

@@ -84,6 +84,11 @@ fn the_likelihood_of_rows_is_theirs_whatever_they_are_packed_with() {
         let (loss, tokens, correct) = plainly(&assistant, &row.content);
         assert_eq!((found.tokens, found.correct), (tokens, correct), "{row:?}");
         assert!((found.loss / loss - 1.0).abs() < 1e-5, "{found:?} {loss}");
+        // The text that is scored, without the token that ends it.
+        assert_eq!(found.bytes as usize, row.reference.len(), "{row:?}");
+        let bits = loss / std::f64::consts::LN_2 / row.reference.len() as f64;
+        let told = found.bits_per_byte().expect("there is text");
+        assert!((told / bits - 1.0).abs() < 1e-5, "{told} {bits}");
     }
 }
 

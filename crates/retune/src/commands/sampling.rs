@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::builder::RangedU64ValueParser;
 use retune_compute::{CpuOptions, DType, Device};
 use retune_generate::{Assistant, AssistantOptions, Sampling, Source};
 use serde::{Serialize, Serializer};
@@ -24,7 +25,7 @@ pub(crate) struct OpenArgs {
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
     /// Threads [default: the machine's cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
     /// The type of products' factors [default: bf16 where the processor multiplies it]
     #[arg(long, value_name = "TYPE")]

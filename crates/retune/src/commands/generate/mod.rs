@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// Go on with the prompt as it is, without the chat template
-    #[arg(long)]
+    #[arg(long, conflicts_with = "system")]
     raw: bool,
     /// How many answers each prompt gets, from as many seeds
     #[arg(long, short, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=1024))]

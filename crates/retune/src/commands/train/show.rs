@@ -179,6 +179,15 @@ pub(crate) fn end(trainer: &mut Trainer, ending: Ending, device: &Device) -> Res
     }
     let output = output.display();
     line(&mut out, "next", format!("retune chat {output}"))?;
+    // On what it did not learn from, if that is a file.
+    if let Some(held_out) = trainer.config.validation_data.first() {
+        let held_out = held_out.display();
+        line(
+            &mut out,
+            "",
+            format!("retune eval {output} --data {held_out}"),
+        )?;
+    }
     let more = 2 * progress.step;
     line(
         &mut out,

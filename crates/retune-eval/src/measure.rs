@@ -5,7 +5,7 @@ use crate::metrics::bleu::{Bleu, BleuStatistics};
 use crate::metrics::bootstrap::{Bootstrap, Interval, PairedDifference};
 use crate::metrics::chrf::{Chrf, ChrfStatistics};
 use crate::metrics::labels::LabelReport;
-use crate::metrics::statistics::Statistics as _;
+use crate::metrics::statistics::{Statistics as _, mean_of_draw};
 
 /// Which way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -104,16 +104,7 @@ impl Measure {
     /// The figure of a sample that has row `i` `times[i]` times.
     fn of_draw(&self, times: &[u32]) -> Option<f64> {
         match &self.column {
-            Column::Mean(values) => {
-                let (mut sum, mut count) = (0.0, 0.0);
-                for (value, &times) in values.iter().zip(times) {
-                    if let Some(value) = value {
-                        sum += value * f64::from(times);
-                        count += f64::from(times);
-                    }
-                }
-                (count > 0.0).then(|| sum / count)
-            }
+            Column::Mean(values) => mean_of_draw(values, times),
             Column::Perplexity(rows) => Likelihood::sum_of_draw(rows, times).perplexity(),
             Column::BitsPerByte(rows) => Likelihood::sum_of_draw(rows, times).bits_per_byte(),
             Column::TokenAccuracy(rows) => Likelihood::sum_of_draw(rows, times).token_accuracy(),

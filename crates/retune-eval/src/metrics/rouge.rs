@@ -87,26 +87,6 @@ impl RougeScores {
             RougeType::RougeLsum => self.rouge_lsum,
         }
     }
-
-    /// The mean of each figure over rows, which is what a corpus' ROUGE is;
-    /// there is none without rows.
-    pub fn mean(rows: &[Self]) -> Option<Self> {
-        let of = |rouge_type| {
-            let scores = || rows.iter().map(move |row| row.of(rouge_type));
-            let mean = |sum: f64| sum / rows.len() as f64;
-            RougeScore {
-                precision: mean(scores().map(|score| score.precision).sum()),
-                recall: mean(scores().map(|score| score.recall).sum()),
-                fmeasure: mean(scores().map(|score| score.fmeasure).sum()),
-            }
-        };
-        (!rows.is_empty()).then(|| Self {
-            rouge1: of(RougeType::Rouge1),
-            rouge2: of(RougeType::Rouge2),
-            rouge_l: of(RougeType::RougeL),
-            rouge_lsum: of(RougeType::RougeLsum),
-        })
-    }
 }
 
 impl Rouge {

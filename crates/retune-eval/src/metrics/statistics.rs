@@ -31,16 +31,17 @@ pub trait Statistics: Default {
     }
 }
 
-/// The mean over a sample that has value `i` `times[i]` times; there is none of
-/// an empty sample.
-pub fn mean_of_draw(values: &[f64], times: &[u32]) -> Option<f64> {
-    let drawn: u64 = times.iter().map(|&times| u64::from(times)).sum();
-    let sum: f64 = values
-        .iter()
-        .zip(times)
-        .map(|(value, &times)| value * f64::from(times))
-        .sum();
-    (drawn > 0).then(|| sum / drawn as f64)
+/// The mean over a sample that has value `i` `times[i]` times, of those that have
+/// a value; there is none of no value.
+pub fn mean_of_draw<T: Copy + Into<Option<f64>>>(values: &[T], times: &[u32]) -> Option<f64> {
+    let (mut sum, mut drawn) = (0.0, 0.0);
+    for (value, &times) in values.iter().zip(times) {
+        if let Some(value) = (*value).into() {
+            sum += value * f64::from(times);
+            drawn += f64::from(times);
+        }
+    }
+    (drawn > 0.0).then(|| sum / drawn)
 }
 
 /// Adds `row`, `times` times, to a list of counts that grows as needed.

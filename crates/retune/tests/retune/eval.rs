@@ -57,6 +57,7 @@ fn an_adapter_is_set_beside_its_base() {
     );
     assert!(1.0 < value("perplexity", 1) && value("perplexity", 1) < value("perplexity", 0));
     assert!(value("general perplexity", 0) > 10.0);
+    assert_eq!(report["characters"]["lora"]["p95"], 14.0);
     let rows = folder.read("report/rows.jsonl");
     assert_eq!(rows.lines().count(), 20);
     let first: Value = serde_json::from_str(rows.lines().next().expect("a row")).expect("JSON");

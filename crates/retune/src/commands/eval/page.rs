@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
+use retune_eval::metrics::diversity::Lengths;
 use retune_eval::{Change, Comparison, Line, Subject};
 use serde_json::{Map, Value as Json, json};
 
@@ -49,6 +50,12 @@ fn report(told: &Told<'_>, subjects: &[Subject], comparison: &Comparison) -> Jso
         let report = told.scoring.label_report(told.rows, &subject.outcome)?;
         Some((subject.name.clone(), json!(report)))
     };
+    let characters = |subject: &Subject| {
+        let answers = subject.outcome.answers.iter().flatten();
+        let texts: Vec<&str> = answers.map(|answer| answer.text.as_str()).collect();
+        Some((subject.name.clone(), json!(Lengths::in_characters(&texts)?)))
+    };
+    let characters: Map<String, Json> = subjects.iter().filter_map(characters).collect();
     let labels: Map<String, Json> = subjects.iter().filter_map(of_labels).collect();
     let [bleu, chrf] = told.scoring.signatures();
     json!({
@@ -63,6 +70,7 @@ fn report(told: &Told<'_>, subjects: &[Subject], comparison: &Comparison) -> Jso
         "chrf_signature": chrf,
         "figures": comparison.lines,
         "labels": labels,
+        "characters": characters,
     })
 }
 

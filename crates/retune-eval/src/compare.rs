@@ -7,6 +7,7 @@ use crate::held_out::HeldOut;
 use crate::likelihood::Likelihood;
 use crate::measure::{Better, Figure, Form, Measure};
 use crate::metrics::bootstrap::{Bootstrap, PairedDifference};
+use crate::metrics::labels::LabelReport;
 use crate::scores::{Outcome, RowScores, Scoring, likelihood_measures};
 
 /// A model under its name, with what it did.
@@ -53,6 +54,8 @@ pub struct Comparison {
     pub lines: Vec<Line>,
     /// The scores of each subject's answers.
     pub scored: Vec<Vec<Option<RowScores>>>,
+    /// Each subject's figures of labels, where answers are labels.
+    pub labels: Vec<Option<LabelReport>>,
     /// The rows by what the last subject gained against the first, the largest loss
     /// first; empty for a single subject.
     pub changes: Vec<Change>,
@@ -84,10 +87,12 @@ impl Comparison {
             total: rows.total,
         };
         let mut scored = Vec::with_capacity(subjects.len());
+        let mut labels = Vec::with_capacity(subjects.len());
         let mut measures: Vec<Vec<Measure>> = Vec::with_capacity(subjects.len());
         for subject in subjects {
             let outcome = subject.outcome.of_rows(&common);
             let own = scoring.rows(&taken, &outcome)?;
+            labels.push(scoring.label_report(&taken, &outcome));
             let mut all = scoring.measures(&taken, &outcome, &own)?;
             let names = [
                 "general perplexity",
@@ -123,6 +128,7 @@ impl Comparison {
             lines: (0..count).map(line).collect(),
             changes: changes(subjects, &scored),
             scored,
+            labels,
             left_out: rows.rows.len() - common.len(),
         })
     }

@@ -8,9 +8,11 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::evaluate::answers;
 use crate::held_out::HeldOut;
+use crate::likelihood::Likelihood;
 use crate::measure::Figure;
 use crate::metrics::bootstrap::Bootstrap;
 use crate::metrics::repetition::rep_n;
+use crate::metrics::statistics::Statistics as _;
 use crate::scores::{Outcome, RowScores, Scoring};
 
 /// A way to sample, under a name.
@@ -164,10 +166,7 @@ impl GridRow {
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         let own = crate::likelihood(assistant, &rows.rows, &mut |_| ())?;
-        let mut all = crate::Likelihood::default();
-        for row in own.iter().flatten() {
-            crate::metrics::statistics::Statistics::add(&mut all, row, 1);
-        }
+        let all = Likelihood::sum(own.iter().flatten());
         let mut cells = Vec::with_capacity(settings.len());
         for (index, setting) in settings.iter().enumerate() {
             let on_rows = &mut |done| on_progress(index, done);

@@ -171,7 +171,7 @@ impl Scoring {
 
     /// Precision, recall and F1 of each label; none where answers are no labels or there
     /// are none.
-    pub fn label_report(&self, rows: &HeldOut, outcome: &Outcome) -> Option<LabelReport> {
+    pub(crate) fn label_report(&self, rows: &HeldOut, outcome: &Outcome) -> Option<LabelReport> {
         let labels: Vec<&str> = self.labels.as_ref()?.iter().map(String::as_str).collect();
         let (actual, given): (Vec<String>, Vec<String>) =
             label_pairs(rows, outcome).into_iter().unzip();

@@ -210,9 +210,4 @@ impl Lengths {
             max: *lengths.last()?,
         })
     }
-
-    /// Of texts, in characters.
-    pub fn in_characters(texts: &[impl AsRef<str>]) -> Option<Self> {
-        Self::of(texts.iter().map(|text| text.as_ref().chars().count()))
-    }
 }

@@ -30,7 +30,7 @@ pub(super) fn write(
         let _ = writeln!(lines, "{}", row(told, subjects, comparison, index));
     }
     write_report(&rows_name, &lines, overwrite)?;
-    let report = report(told, subjects, comparison);
+    let report = report(told, comparison);
     let report = serde_json::to_string_pretty(&report)?;
     write_report(&json_name, &report, overwrite)?;
     let page = page(told, subjects, comparison);
@@ -45,18 +45,17 @@ pub(super) fn write(
 }
 
 /// All figures.
-fn report(told: &Told<'_>, subjects: &[Subject], comparison: &Comparison) -> Json {
-    let of_labels = |subject: &Subject| {
-        let report = told.scoring.label_report(told.rows, &subject.outcome)?;
-        Some((subject.name.clone(), json!(report)))
-    };
-    let characters = |subject: &Subject| {
-        let answers = subject.outcome.answers.iter().flatten();
-        let texts: Vec<&str> = answers.map(|answer| answer.text.as_str()).collect();
-        Some((subject.name.clone(), json!(Lengths::in_characters(&texts)?)))
-    };
-    let characters: Map<String, Json> = subjects.iter().filter_map(characters).collect();
-    let labels: Map<String, Json> = subjects.iter().filter_map(of_labels).collect();
+fn report(told: &Told<'_>, comparison: &Comparison) -> Json {
+    let (mut labels, mut characters) = (Map::new(), Map::new());
+    for (index, name) in told.names.iter().enumerate() {
+        if let Some(report) = &comparison.labels[index] {
+            labels.insert((*name).to_owned(), json!(report));
+        }
+        let scored = comparison.scored[index].iter().flatten();
+        if let Some(lengths) = Lengths::of(scored.map(|row| row.characters)) {
+            characters.insert((*name).to_owned(), json!(lengths));
+        }
+    }
     let [bleu, chrf] = told.scoring.signatures();
     json!({
         "retune": env!("CARGO_PKG_VERSION"),

@@ -63,7 +63,7 @@ pub fn measure(threads: Option<usize>, time: Duration) -> Result<Ceilings> {
         tier,
         threads,
         f32_gflops: flops(f32_loop),
-        bf16_gflops: (tier == Tier::Avx512Bf16).then(|| flops(bf16_loop)),
+        bf16_gflops: tier.has_bf16_products().then(|| flops(bf16_loop)),
         read_gb_per_s: reader.gb_per_s(time),
     })
 }
@@ -136,7 +136,7 @@ fn f32_loop(tier: Tier, loops: u64) -> u64 {
     match tier {
         // SAFETY: `tier` is the best that the processor can run.
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 | Tier::Avx512Bf16 => unsafe { x86::f32_avx512(loops) },
+        Tier::Avx512 | Tier::Avx512Bf16 | Tier::AmxBf16 => unsafe { x86::f32_avx512(loops) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => unsafe { x86::f32_avx2(loops) },
@@ -144,12 +144,17 @@ fn f32_loop(tier: Tier, loops: u64) -> u64 {
     }
 }
 
-fn bf16_loop(_tier: Tier, loops: u64) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: called only where the processor has AVX512-BF16.
-    return unsafe { x86::bf16_avx512(loops) };
-    #[cfg(not(target_arch = "x86_64"))]
-    return loops;
+/// The same for bf16, on a tier that has its products.
+fn bf16_loop(tier: Tier, loops: u64) -> u64 {
+    match tier {
+        // SAFETY: `tier` is the best that the processor can run.
+        #[cfg(target_arch = "x86_64")]
+        Tier::AmxBf16 => unsafe { crate::cpu::products_in_amx_registers(loops) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512Bf16 => unsafe { x86::bf16_avx512(loops) },
+        _ => unreachable!("{tier} has no products of bf16, which took {loops} loops"),
+    }
 }
 
 fn f32_portable(loops: u64) -> u64 {

@@ -24,11 +24,19 @@ pub enum Tier {
     Avx512,
     /// [`Tier::Avx512`] with AVX512-BF16.
     Avx512Bf16,
+    /// [`Tier::Avx512Bf16`] with AMX-BF16, where the system lets programs use it.
+    AmxBf16,
 }
 
 impl Tier {
     /// Every tier, slowest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub const ALL: [Self; 5] = [
+        Self::Portable,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Avx512Bf16,
+        Self::AmxBf16,
+    ];
 
     /// The fastest tier that this processor can run.
     pub fn best() -> Self {
@@ -41,7 +49,10 @@ impl Tier {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
             if avx512 && is_x86_feature_detected!("avx512bf16") {
-                return Self::Avx512Bf16;
+                return match amx::is_granted() {
+                    true => Self::AmxBf16,
+                    false => Self::Avx512Bf16,
+                };
             }
             if avx512 {
                 return Self::Avx512;
@@ -58,6 +69,11 @@ impl Tier {
         let best = Self::best();
         Self::ALL.into_iter().filter(move |tier| *tier <= best)
     }
+
+    /// Whether there are instructions for products of bf16.
+    pub fn has_bf16_products(self) -> bool {
+        self >= Self::Avx512Bf16
+    }
 }
 
 impl fmt::Display for Tier {
@@ -67,6 +83,7 @@ impl fmt::Display for Tier {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512-bf16",
+            Self::AmxBf16 => "amx-bf16",
         })
     }
 }
@@ -81,7 +98,7 @@ impl FromStr for Tier {
             .ok_or_else(|| Error::InvalidArgument {
                 op: "Tier::from_str",
                 argument: "name",
-                expected: "one of portable, avx2, avx512, avx512-bf16".into(),
+                expected: "one of portable, avx2, avx512, avx512-bf16, amx-bf16".into(),
                 found: name.into(),
             })
     }
@@ -192,5 +209,40 @@ impl Eq for Device {}
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Device({})", self.name())
+    }
+}
+
+/// AMX, whose registers a program has to ask the system for.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod amx {
+    /// Whether the processor has AMX-BF16, and the system lets this program use it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_granted() -> bool {
+        use std::sync::LazyLock;
+
+        /// Intel's number for the state of tile registers, and Linux's for asking.
+        const TILE_DATA: libc::c_long = 18;
+        const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+        const AMX_BF16: u32 = 1 << 22;
+        const AMX_TILE: u32 = 1 << 24;
+        static GRANTED: LazyLock<bool> = LazyLock::new(|| {
+            #[allow(unused_unsafe, reason = "newer compilers take it for safe")]
+            // SAFETY: every x86-64 processor with AVX-512 has this leaf.
+            let features = unsafe { std::arch::x86_64::__cpuid_count(7, 0) }.edx;
+            features & AMX_BF16 != 0
+                && features & AMX_TILE != 0
+                // SAFETY: a request that the system grants or refuses; it changes
+                // nothing else.
+                && unsafe {
+                    libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0
+                }
+        });
+        *GRANTED
+    }
+
+    /// Other systems have other ways to ask, which are not known here.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn is_granted() -> bool {
+        false
     }
 }

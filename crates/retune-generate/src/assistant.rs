@@ -42,10 +42,12 @@ impl Assistant {
     pub fn open(source: Source, device: &Device, options: &AssistantOptions) -> Result<Self> {
         let tokenizer =
             Tokenizer::open_with_template_source(&source.model, source.chat_template.clone())?;
-        let dtype = options.dtype.unwrap_or(match Tier::best() {
-            Tier::Avx512Bf16 => DType::BF16,
-            _ => DType::F32,
-        });
+        let dtype = options
+            .dtype
+            .unwrap_or(match Tier::best().has_bf16_products() {
+                true => DType::BF16,
+                false => DType::F32,
+            });
         let open = OpenOptions {
             dtype,
             packing: Packing::Forward,

@@ -68,7 +68,7 @@ impl Prepared {
         let dtype = match config.precision {
             Precision::F32 => DType::F32,
             Precision::Bf16 => DType::BF16,
-            Precision::Auto if Tier::best() == Tier::Avx512Bf16 => DType::BF16,
+            Precision::Auto if Tier::best().has_bf16_products() => DType::BF16,
             Precision::Auto => DType::F32,
         };
         Ok(Self {

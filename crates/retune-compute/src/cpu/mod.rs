@@ -26,6 +26,8 @@ mod vector;
 
 use std::sync::Arc;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use self::gemm::products_in_amx_registers;
 pub(crate) use self::pool::ThreadPool;
 use crate::backend::{
     AdamWTensors, AttentionBackward, Backend, FirstFactor, NormBackward, PackedWeight, Product,

@@ -43,7 +43,7 @@ macro_rules! for_each_tier {
             match tier {
                 // SAFETY: a device gets only tiers that its processor can run.
                 #[cfg(target_arch = "x86_64")]
-                $crate::Tier::Avx512 | $crate::Tier::Avx512Bf16 => unsafe {
+                $crate::Tier::Avx512 | $crate::Tier::Avx512Bf16 | $crate::Tier::AmxBf16 => unsafe {
                     avx512($($argument),*)
                 },
                 // SAFETY: as above.

@@ -45,7 +45,9 @@ pub(super) fn map<A: Element, B: Element, Y: Element, const N: usize, const M: u
     match tier {
         // SAFETY: a device gets only tiers that its processor can run.
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512Bf16 => unsafe { x86::map_avx512_bf16(formula, first, more, results) },
+        Tier::Avx512Bf16 | Tier::AmxBf16 => unsafe {
+            x86::map_avx512_bf16(formula, first, more, results)
+        },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Tier::Avx512 => unsafe { x86::map_avx512(formula, first, more, results) },

@@ -117,8 +117,9 @@ pub(crate) fn any_shape() -> impl Strategy<Value = Shape> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(80))]
 
-    /// In bf16, every tier gives the bits of the reference; all forms of one
-    /// product give the same bits on one device.
+    /// In bf16, every tier gives the bits of the reference, but for AMX, whose
+    /// instruction has an order of its own; all forms of one product give the
+    /// same bits on one device.
     #[test]
     fn products_equal_the_reference(shape in any_shape(), seed: u64) {
         let expected = shape.run(&REFERENCE, seed);
@@ -129,6 +130,10 @@ proptest! {
         };
         for device in FAST.iter() {
             let found = shape.run(device, seed);
+            let tolerance = match device.name().contains("amx") {
+                true if shape.out_dtype == DType::F32 => &PRODUCT_F32,
+                _ => tolerance,
+            };
             for ((name, found), (_, expected)) in found.iter().zip(&expected) {
                 let what = format!("{name} of {shape:?} on {}", device.name());
                 assert_close(tolerance, &what, found, expected);

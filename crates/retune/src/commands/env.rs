@@ -81,9 +81,9 @@ fn machine(args: &Args) -> Result<Vec<(&'static str, String)>> {
 
 /// What the tier means for the choice of precision.
 fn advice(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Avx512Bf16 => "bf16 is the fast precision here",
-        _ => "no bf16 instructions: bf16 saves memory here, f32 is no slower",
+    match tier.has_bf16_products() {
+        true => "bf16 is the fast precision here",
+        false => "no bf16 instructions: bf16 saves memory here, f32 is no slower",
     }
 }
 

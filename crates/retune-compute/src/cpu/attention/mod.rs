@@ -19,7 +19,7 @@ pub(super) use self::forward::forward;
 
 use std::ops::Range;
 
-use super::gemm::kernel::{Factor, Kernel, MAX_ROWS, PANEL, Tile, VECTOR};
+use super::gemm::kernel::{Factor, Kernel, PANEL, Tile, VECTOR};
 use super::gemm::panels::pack_columns;
 use super::simd::for_each_tier;
 use crate::Tier;
@@ -199,14 +199,14 @@ impl<E: Factor> SmallProduct<'_, E> {
         let depth = self.groups * E::GROUP;
         assert!((self.rows - 1) * self.a_stride + depth <= self.a.len());
         assert!(depth * width <= panel.len() && self.rows * width <= c.len());
-        let tiles = self.rows.div_ceil(MAX_ROWS);
+        let tiles = self.rows.div_ceil(kernel.rows);
         for tile in 0..tiles {
             let row = tile * self.rows / tiles;
             let height = (tile + 1) * self.rows / tiles - row;
             // SAFETY: all three operands are long enough, as just checked, and
             // a device gets only tiers that its processor can run.
             unsafe {
-                kernel(&Tile {
+                (kernel.run)(&Tile {
                     rows: height,
                     vectors: width / VECTOR,
                     groups: self.groups,

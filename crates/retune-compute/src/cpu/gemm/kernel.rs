@@ -1,6 +1,6 @@
 //! The register-tile kernels: everything else in this folder feeds them.
 //!
-//! A kernel multiplies up to [`MAX_ROWS`] rows of A with one panel of B that
+//! A kernel multiplies some rows of A with one panel of B that
 //! is up to four vectors of 16 columns wide. In a panel, the values that one
 //! step of the sum needs lie side by side: `[k][column]` in f32, and
 //! `[k / 2][column][2]` in bf16, whose instruction takes `k` in pairs.
@@ -11,9 +11,9 @@ use super::portable;
 use crate::Tier;
 use crate::dtype::Element;
 
-/// Rows of A that a kernel works on at a time: 6 × 4 sums, 4 values of B and
-/// one of A fill the 32 registers of AVX-512.
-pub(in crate::cpu) const MAX_ROWS: usize = 6;
+/// Rows of A that a kernel of vectors works on at a time: 6 × 4 sums, 4 values
+/// of B and one of A fill the 32 registers of AVX-512.
+const VECTOR_ROWS: usize = 6;
 /// Columns in one vector.
 pub(in crate::cpu) const VECTOR: usize = 16;
 /// Columns of a full panel.
@@ -41,11 +41,17 @@ pub(in crate::cpu) struct Tile<E> {
 }
 
 /// A kernel of one tier.
-///
-/// # Safety
-/// The processor can run the kernel's tier; `rows` is 1 to 6, `vectors` 1 to 4;
-/// `a`, `panel` and `c` are valid for the tile; nothing else touches `c`.
-pub(in crate::cpu) type Kernel<E> = unsafe fn(&Tile<E>);
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Kernel<E> {
+    /// The most rows of a tile.
+    pub(in crate::cpu) rows: usize,
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// The processor can run the kernel's tier; the tile has 1 to `rows` rows and
+    /// 1 to 4 vectors; `a`, `panel` and `c` are valid for it; nothing else touches `c`.
+    pub(in crate::cpu) run: unsafe fn(&Tile<E>),
+}
 
 /// An element type that products are computed in.
 pub(in crate::cpu) trait Factor: Element {
@@ -59,12 +65,16 @@ impl Factor for f32 {
     const GROUP: usize = 1;
 
     fn kernel(tier: Tier) -> Kernel<Self> {
-        match tier {
+        let run = match tier {
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 | Tier::Avx512Bf16 => super::avx512::f32_tile,
+            Tier::Avx512 | Tier::Avx512Bf16 | Tier::AmxBf16 => super::avx512::f32_tile,
             #[cfg(target_arch = "x86_64")]
             Tier::Avx2 => super::avx2::f32_tile,
             _ => portable::f32_tile,
+        };
+        Kernel {
+            rows: VECTOR_ROWS,
+            run,
         }
     }
 }
@@ -73,7 +83,14 @@ impl Factor for bf16 {
     const GROUP: usize = 2;
 
     fn kernel(tier: Tier) -> Kernel<Self> {
-        match tier {
+        let run = match tier {
+            #[cfg(target_arch = "x86_64")]
+            Tier::AmxBf16 => {
+                return Kernel {
+                    rows: super::amx::ROWS,
+                    run: super::amx::bf16_tile,
+                };
+            }
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512Bf16 => super::avx512::bf16_tile,
             #[cfg(target_arch = "x86_64")]
@@ -81,6 +98,10 @@ impl Factor for bf16 {
             #[cfg(target_arch = "x86_64")]
             Tier::Avx2 => super::avx2::bf16_tile,
             _ => portable::bf16_tile,
+        };
+        Kernel {
+            rows: VECTOR_ROWS,
+            run,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Matrix products on the CPU.
 //!
 //! The second factor is read in packed panels of 64 columns (`panels`), the
-//! first row by row; `kernel` and its neighbours multiply six rows with one
+//! first row by row; `kernel` and its neighbours multiply a few rows with one
 //! panel in registers. A task is one panel and a block of rows, so that a
 //! piece of the panel stays in the second-level cache while the rows go by.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -18,7 +20,9 @@ use std::ops::Range;
 
 use half::bf16;
 
-use self::kernel::{Factor, Kernel, MAX_ROWS, PANEL, Tile, VECTOR};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use self::amx::products_in_amx_registers;
+use self::kernel::{Factor, Kernel, PANEL, Tile, VECTOR};
 use self::panels::{Matrix, Source, packed_len, panel_width, transpose_rows};
 use super::Cpu;
 use super::scratch;
@@ -210,9 +214,14 @@ fn run<E: Factor, O: Element>(
         finish,
         out: RowsMut::new(out.as_mut_slice::<O>(), n),
     };
-    let row_block = row_block(m, b.panels(), cpu.pool.threads());
+    let threads = cpu.pool.threads();
+    let tile_rows = task.kernel.rows;
+    let row_block = row_block(m, tile_rows, b.panels(), threads);
     let row_blocks = m.div_ceil(row_block);
-    let panels = panels_per_task::<E>(m, (k, b.panels()), cpu.pool.threads());
+    let panels = match m <= tile_rows {
+        true => panels_of_few_rows::<E>((k, b.panels()), threads),
+        false => 1,
+    };
     cpu.pool
         .run(b.panels().div_ceil(panels) * row_blocks, |index| {
             let first = index % row_blocks * row_block;
@@ -225,18 +234,15 @@ fn run<E: Factor, O: Element>(
 
 /// Rows per task: all of them if there are panels enough to share, else so
 /// many that each thread gets several tasks.
-fn row_block(m: usize, panels: usize, threads: usize) -> usize {
+fn row_block(m: usize, tile_rows: usize, panels: usize, threads: usize) -> usize {
     let wanted = (4 * threads).div_ceil(panels).max(m.div_ceil(ROW_BLOCK));
-    let wanted = wanted.min(m.div_ceil(4 * MAX_ROWS)).max(1);
-    m.div_ceil(wanted).next_multiple_of(MAX_ROWS)
+    let wanted = wanted.min(m.div_ceil(4 * tile_rows)).max(1);
+    m.div_ceil(wanted).next_multiple_of(tile_rows)
 }
 
 /// Panels per task. With few rows, reading them is all the work, and each
 /// thread should read one stretch of memory, or a few long ones.
-fn panels_per_task<E: Factor>(m: usize, (k, panels): (usize, usize), threads: usize) -> usize {
-    if m > MAX_ROWS {
-        return 1;
-    }
+fn panels_of_few_rows<E: Factor>((k, panels): (usize, usize), threads: usize) -> usize {
     let bytes = panels.saturating_mul(PANEL * k * size_of::<E>());
     let stretches = bytes.div_ceil(threads * LONG_STRETCH).max(1);
     panels.div_ceil(threads * stretches)
@@ -269,9 +275,9 @@ impl<E: Factor, O: Element> Task<'_, E, O> {
         let rows = range.len();
         // Tiles of nearly equal height use the registers better than full ones
         // with a small rest.
-        let tiles = rows.div_ceil(MAX_ROWS);
+        let tiles = rows.div_ceil(self.kernel.rows);
         let blocks = self.b.k.div_ceil(K_BLOCK).max(1);
-        scratch::with((rows + MAX_ROWS) * width, |sums: &mut [f32]| {
+        scratch::with((rows + self.kernel.rows) * width, |sums: &mut [f32]| {
             scratch::with(piece_len + rank * width, |space: &mut [E]| {
                 let (sums, extra) = sums.split_at_mut(rows * width);
                 let (space, extra_space) = space.split_at_mut(piece_len);
@@ -364,7 +370,7 @@ impl<E: Factor, O: Element> Task<'_, E, O> {
         // of `a`, `piece` and `sums` are long enough, as just checked (a stride
         // holds whole groups).
         unsafe {
-            (self.kernel)(&Tile {
+            (self.kernel.run)(&Tile {
                 rows: height,
                 vectors: width / VECTOR,
                 groups,

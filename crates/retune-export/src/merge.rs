@@ -1,4 +1,4 @@
-//! An adapter merged into its base model: `W + scale · B·A`.
+//! A model's weights in a file of their own, with an adapter merged: `W + scale · B·A`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,6 +20,26 @@ pub struct Merged {
     pub dtype: DType,
 }
 
+/// An adapter, and which of a model's weights its terms belong to.
+struct Lora {
+    config: LoraConfig,
+    weights: Weights,
+    terms: BTreeMap<String, Term>,
+}
+
+impl Lora {
+    fn open(folder: &Path, base: &Weights) -> Result<Self> {
+        let config = LoraConfig::open(folder)?;
+        let weights = Weights::open_file(&folder.join("adapter_model.safetensors"))?;
+        let terms = terms(base, &weights)?;
+        Ok(Self {
+            config,
+            weights,
+            terms,
+        })
+    }
+}
+
 /// A low-rank term of the adapter.
 struct Term {
     a: String,
@@ -27,7 +47,7 @@ struct Term {
 }
 
 /// Writes `model.safetensors` into `out`, which is there: the tensors of the model in
-/// `base`, with the terms of the adapter in the folder `adapter` added. Sums are f32;
+/// `base`, with the terms of the adapter in the folder `adapter` added, if there is one. Sums are f32;
 /// values are rounded to `dtype`, or if that is none to what the base has. No more than
 /// one weight is in memory at a time.
 ///
@@ -36,15 +56,15 @@ struct Term {
 /// `Compute` if memory runs out.
 pub fn merge(
     base: &Path,
-    adapter: &Path,
+    adapter: Option<&Path>,
     out: &Path,
     dtype: Option<DType>,
     device: &Device,
 ) -> Result<Merged> {
     let weights = Weights::open(base)?;
-    let config = LoraConfig::open(adapter)?;
-    let lora = Weights::open_file(&adapter.join("adapter_model.safetensors"))?;
-    let terms = terms(&weights, &lora)?;
+    let adapter = adapter
+        .map(|folder| Lora::open(folder, &weights))
+        .transpose()?;
     let dtype = dtype.unwrap_or(weights.dtype());
     let names: Vec<String> = weights.names().map(str::to_owned).collect();
     let shape = |name: &str| weights.shape(name).unwrap_or_default().to_vec();
@@ -59,14 +79,17 @@ pub fn merge(
     };
     let path = out.join("model.safetensors");
     write_tensors(&path, dtype, &shapes, Durability::Synced, |name| {
-        let Some(term) = terms.get(name) else {
+        let term = adapter
+            .as_ref()
+            .and_then(|lora| Some((lora, lora.terms.get(name)?)));
+        let Some((lora, term)) = term else {
             return Ok(weights.tensor(device, name, dtype)?.to_bytes());
         };
         let before = weights.tensor(device, name, DType::F32)?;
         let mut value = before.try_clone()?;
-        let a = lora.tensor(device, &term.a, DType::F32)?;
-        let b = lora.tensor(device, &term.b, DType::F32)?;
-        let scaled = Epilogue::default().scale(config.scale()).accumulate();
+        let a = lora.weights.tensor(device, &term.a, DType::F32)?;
+        let b = lora.weights.tensor(device, &term.b, DType::F32)?;
+        let scaled = Epilogue::default().scale(lora.config.scale()).accumulate();
         matmul_nn(&b, &a, scaled, &mut value)?;
         let (bytes, old) = (rounded(&value, dtype)?, rounded(&before, dtype)?);
         match bytes == old {

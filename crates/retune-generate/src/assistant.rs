@@ -24,8 +24,8 @@ pub struct AssistantOptions {
 pub struct Assistant {
     /// Where they come from.
     pub source: Source,
-    /// The model.
-    pub model: Decoder,
+    /// The model, which several of these may have.
+    pub model: Arc<Decoder>,
     /// The adapter that answers.
     pub adapter: Option<Arc<Adapter>>,
     /// Its tokenizer and chat template.
@@ -59,7 +59,7 @@ impl Assistant {
             sampling: Sampling::of_model(&source.model)?,
             adapter: adapter_of(&source, &model)?,
             source,
-            model,
+            model: Arc::new(model),
             tokenizer,
         })
     }
@@ -70,15 +70,33 @@ impl Assistant {
     /// # Errors
     /// As `open`; then nothing is changed.
     pub fn switch(&mut self, source: &Source) -> Result<bool> {
-        if source.model != self.source.model {
-            return Ok(false);
+        let other = self.beside(source)?;
+        let switched = other.is_some();
+        if let Some(other) = other {
+            *self = other;
         }
-        let tokenizer =
-            Tokenizer::open_with_template_source(&source.model, source.chat_template.clone())?;
-        self.adapter = adapter_of(source, &self.model)?;
-        self.tokenizer = tokenizer;
-        self.source = source.clone();
-        Ok(true)
+        Ok(switched)
+    }
+
+    /// What `source` names, if that is another adapter of the same model, which both
+    /// have then.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn beside(&self, source: &Source) -> Result<Option<Self>> {
+        if source.model != self.source.model {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            tokenizer: Tokenizer::open_with_template_source(
+                &source.model,
+                source.chat_template.clone(),
+            )?,
+            adapter: adapter_of(source, &self.model)?,
+            model: Arc::clone(&self.model),
+            sampling: self.sampling.clone(),
+            source: source.clone(),
+        }))
     }
 
     /// The request to answer `conversation`. Without a system prompt, it gets that of

@@ -143,9 +143,13 @@ struct Search<'a> {
     found: Vec<BeamAnswer>,
 }
 
+fn no_room() -> CachedTokens {
+    unreachable!("the cache has two places for each beam")
+}
+
 impl Search<'_> {
     fn run(mut self, on_token: &mut dyn FnMut(usize)) -> Result<Vec<BeamAnswer>> {
-        let place = self.reserve();
+        let place = self.cache.reserve(self.tokens).unwrap_or_else(no_room);
         self.beams.push(Beam {
             ids: self.request.prompt.clone(),
             score: 0.0,
@@ -170,11 +174,6 @@ impl Search<'_> {
         Ok(self.found)
     }
 
-    fn reserve(&mut self) -> CachedTokens {
-        let place = self.cache.reserve(self.tokens);
-        place.unwrap_or_else(|| unreachable!("the cache has two places for each beam"))
-    }
-
     /// The logits behind each beam.
     fn pass(&mut self) -> Result<Vec<f32>> {
         loop {
@@ -192,7 +191,9 @@ impl Search<'_> {
             }
             let logits = self.model.next_logits(&mut next, &mut self.cache)?;
             if whole {
-                return finite(logits.to_f32_vec());
+                let logits = logits.to_f32_vec();
+                finite(&logits)?;
+                return Ok(logits);
             }
         }
     }
@@ -283,9 +284,9 @@ impl Search<'_> {
     fn extend(&mut self, candidates: Vec<Candidate>) -> Result<()> {
         let mut beams = Vec::with_capacity(candidates.len());
         for candidate in candidates {
-            let mut place = self.reserve();
             let beam = &self.beams[candidate.beam];
-            self.cache.copy(&beam.place, &mut place)?;
+            let place = self.cache.fork(&beam.place, self.tokens)?;
+            let place = place.unwrap_or_else(no_room);
             let mut ids = beam.ids.clone();
             ids.push(candidate.token);
             beams.push(Beam {

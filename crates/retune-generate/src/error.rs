@@ -17,6 +17,18 @@ pub enum Error {
         /// What is wrong with it, in words.
         problem: String,
     },
+    /// An adapter's base model is not where the adapter says.
+    #[error(
+        "{} is an adapter of the model {:?}, which is no folder here\nhint: name the base model's folder with --model",
+        path.display(),
+        base.display().to_string()
+    )]
+    NoBase {
+        /// The adapter's folder.
+        path: PathBuf,
+        /// Its base model, as it says; empty if it says nothing.
+        base: PathBuf,
+    },
     /// A setting of a request makes no sense.
     #[error("{name}: expected {expected}, found {found}")]
     Setting {

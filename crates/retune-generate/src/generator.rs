@@ -12,8 +12,10 @@ use crate::loops::LoopRule;
 use crate::sampling::{History, Sampling};
 use crate::text::TextStream;
 
-/// Tokens of a prompt that go through the model at a time.
+/// Tokens of prompts that go through the model at a time.
 pub(crate) const PREFILL: usize = 512;
+/// The same while answers are being written, which wait for it.
+const PREFILL_BESIDE: usize = 128;
 
 /// Tokens at the end of an answer that are no repeated phrase yet, however often they say
 /// the same: a laugh, a row of dots.
@@ -192,11 +194,29 @@ impl<'m> Generator<'m> {
         }
         self.waiting.retain(|waiting| !waiting.answers.is_empty());
         if let Some(index) = self.running.iter().position(|run| run.request == request) {
-            let mut run = self.running.swap_remove(index);
+            let mut run = self.running.remove(index);
             run.ids.truncate(run.prompt);
             self.cache.release(run.place);
             self.wait_again(run.ids, run.adapter, run.others);
         }
+    }
+
+    /// Forgets all requests.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        for run in self.running.drain(..) {
+            self.cache.release(run.place);
+        }
+    }
+
+    /// Answers that are being made, each with its place in the cache.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Tokens for which there is room in the cache.
+    pub fn free_tokens(&self) -> usize {
+        self.cache.free_tokens()
     }
 
     /// Whether there is nothing to do.
@@ -207,28 +227,48 @@ impl<'m> Generator<'m> {
     /// One pass of the model: a token for each request whose prompt is through.
     ///
     /// # Errors
-    /// `Model`, `NotFinite`, `NothingAllowed`; then no request can go on.
+    /// `Model`, `NotFinite`, `NothingAllowed`, of any request.
     pub fn step(&mut self) -> Result<Vec<Piece>> {
+        let pieces = self.step_apart()?.into_iter();
+        pieces.map(|(_, piece)| piece).collect()
+    }
+
+    /// The same, where a request that cannot go on (`NotFinite`, `NothingAllowed`) ends
+    /// alone. Each piece comes with the request's number.
+    ///
+    /// # Errors
+    /// `Model`; then no request can go on.
+    pub fn step_apart(&mut self) -> Result<Vec<(u64, Result<Piece>)>> {
         self.admit();
         if self.running.is_empty() {
             return Ok(Vec::new());
         }
-        let logits = self.pass()?;
+        let (logits, passed) = self.pass()?;
         let width = self.model.config().vocab_size;
         let mut pieces = Vec::with_capacity(self.running.len());
         let mut begun = Vec::new();
-        for (index, logits) in logits.chunks_exact(width).enumerate() {
-            if self.running[index].place.len() < self.running[index].ids.len() {
+        for (logits, index) in logits.chunks_exact(width).zip(passed) {
+            let run = &self.running[index];
+            if run.place.len() < run.ids.len() {
                 continue;
             }
             // Before the first answer goes on, the others begin where it does.
             let others = std::mem::take(&mut self.running[index].others);
             for mut run in self.begin(index, others)? {
-                pieces.push(run.go_on(logits, &self.stop_ids, self.tokenizer)?);
+                let piece = run.go_on(logits, &self.stop_ids, self.tokenizer);
+                pieces.push((run.request, piece));
                 begun.push(run);
             }
             let run = &mut self.running[index];
-            pieces.push(run.go_on(logits, &self.stop_ids, self.tokenizer)?);
+            let computed = run.place.len();
+            let piece = run.go_on(logits, &self.stop_ids, self.tokenizer);
+            let ends = piece.as_ref().is_ok_and(|piece| piece.finish.is_some());
+            if piece.is_ok() && (computed == run.prompt || ends) {
+                // Others that begin in the same way find it from here on.
+                let ids = &run.ids[..computed];
+                self.cache.keep(&run.place, ids, run.adapter.as_deref());
+            }
+            pieces.push((run.request, piece));
         }
         self.running.extend(begun);
         self.release_ended(&pieces);
@@ -263,24 +303,33 @@ impl<'m> Generator<'m> {
         }
     }
 
-    /// The logits behind what each running answer has, or behind the next part of its
-    /// prompt.
-    fn pass(&mut self) -> Result<Vec<f32>> {
-        let mut next: Vec<NextTokens<'_>> = self
-            .running
-            .iter_mut()
-            .map(|run| {
-                let done = run.place.len();
-                let end = run.ids.len().min(done + PREFILL);
-                NextTokens {
-                    ids: &run.ids[done..end],
-                    sequence: &mut run.place,
-                    adapter: run.adapter.clone(),
-                }
-            })
-            .collect();
+    /// The logits behind what running answers have, or behind the next part of their
+    /// prompts, and whose they are. All that are past their prompts go on; prompts take
+    /// turns at what is left of a pass, in their order.
+    fn pass(&mut self) -> Result<(Vec<f32>, Vec<usize>)> {
+        let streams = self.running.iter().any(Running::is_past_its_prompt);
+        let mut left = if streams { PREFILL_BESIDE } else { PREFILL };
+        let mut next = Vec::with_capacity(self.running.len());
+        let mut passed = Vec::with_capacity(self.running.len());
+        for (index, run) in self.running.iter_mut().enumerate() {
+            let done = run.place.len();
+            let mut end = run.ids.len();
+            if !run.is_past_its_prompt() {
+                end = end.min(done + left);
+                left -= end - done;
+            }
+            if end == done {
+                continue;
+            }
+            passed.push(index);
+            next.push(NextTokens {
+                ids: &run.ids[done..end],
+                sequence: &mut run.place,
+                adapter: run.adapter.clone(),
+            });
+        }
         let logits = self.model.next_logits(&mut next, &mut self.cache)?;
-        finite(logits.to_f32_vec())
+        Ok((logits.to_f32_vec(), passed))
     }
 
     /// Gives a place to those who wait longest, while there is one.
@@ -288,7 +337,9 @@ impl<'m> Generator<'m> {
         while let Some(mut waiting) = self.waiting.pop_front() {
             let (request, sampling) = waiting.answers[0].clone();
             let tokens = waiting.prompt.len() + sampling.max_new_tokens;
-            let Some(place) = self.cache.reserve(tokens) else {
+            let adapter = waiting.adapter.as_deref();
+            let place = self.cache.reserve_for(&waiting.prompt, adapter, tokens);
+            let Some(place) = place else {
                 self.waiting.push_front(waiting);
                 return;
             };
@@ -313,13 +364,12 @@ impl<'m> Generator<'m> {
         for (request, sampling) in others.by_ref() {
             let run = &self.running[index];
             let tokens = run.prompt + sampling.max_new_tokens;
-            let Some(mut place) = self.cache.reserve(tokens) else {
+            let Some(place) = self.cache.fork(&run.place, tokens)? else {
                 let left = std::iter::once((request, sampling)).chain(others).collect();
                 let (prompt, adapter) = (run.ids[..run.prompt].to_vec(), run.adapter.clone());
                 self.wait_again(prompt, adapter, left);
                 break;
             };
-            self.cache.copy(&run.place, &mut place)?;
             begun.push(Running {
                 request,
                 text: TextStream::new(&sampling.stop),
@@ -350,16 +400,16 @@ impl<'m> Generator<'m> {
     }
 
     /// Gives back the places of answers of which the last piece has come.
-    fn release_ended(&mut self, pieces: &[Piece]) {
+    fn release_ended(&mut self, pieces: &[(u64, Result<Piece>)]) {
+        let goes_on = |piece: &Result<Piece>| matches!(piece, Ok(piece) if piece.finish.is_none());
         let ended = |run: &Running| {
             let mut pieces = pieces.iter();
-            pieces.any(|piece| piece.request == run.request && piece.finish.is_some())
+            pieces.any(|(request, piece)| *request == run.request && !goes_on(piece))
         };
         let mut index = 0;
         while let Some(run) = self.running.get(index) {
             match ended(run) {
-                // The order of those that stay decides nothing.
-                true => self.cache.release(self.running.swap_remove(index).place),
+                true => self.cache.release(self.running.remove(index).place),
                 false => index += 1,
             }
         }
@@ -368,16 +418,22 @@ impl<'m> Generator<'m> {
 
 /// # Errors
 /// `NotFinite`.
-pub(crate) fn finite(logits: Vec<f32>) -> Result<Vec<f32>> {
+pub(crate) fn finite(logits: &[f32]) -> Result<()> {
     match logits.iter().all(|logit| logit.is_finite()) {
-        true => Ok(logits),
+        true => Ok(()),
         false => Err(Error::NotFinite),
     }
 }
 
 impl Running {
+    /// Whether what comes next is a token of the answer.
+    fn is_past_its_prompt(&self) -> bool {
+        self.place.len() >= self.prompt
+    }
+
     /// Chooses the token that `logits` stand behind, and takes it.
     fn go_on(&mut self, logits: &[f32], stop_ids: &[u32], tokenizer: &Tokenizer) -> Result<Piece> {
+        finite(logits)?;
         let history = History {
             all: &self.ids,
             prompt: self.prompt,

@@ -14,6 +14,8 @@ pub struct Source {
     pub model: PathBuf,
     /// The adapter's folder.
     pub adapter: Option<PathBuf>,
+    /// The folder that a model which was trained as a whole began as, by its record.
+    pub trained_from: Option<PathBuf>,
     /// The system prompt of its training.
     pub system: Option<String>,
     /// The chat template of its training, where that is known.
@@ -22,17 +24,21 @@ pub struct Source {
 
 impl Source {
     /// What there is in `folder`: a model's folder, an adapter's (PEFT's or ours), or a
-    /// run's, of which the best checkpoint is taken, or else the last. `base` is the
+    /// run's, of which the best checkpoint is taken, or else the last; or what a run's
+    /// file `best` or `last` names. `base` is the
     /// model that an adapter belongs to, if it is not where the adapter says.
     ///
     /// # Errors
-    /// `File` if there is none of these, with what there is; if an adapter's base is not
-    /// there, or `base` is given for a model.
+    /// `File` if there is none of these, with what there is, or `base` is given for a
+    /// model; `NoBase` if an adapter's base is not there.
     pub fn find(folder: &Path, base: Option<&Path>) -> Result<Self> {
         let problem = |problem: String| Error::File {
             path: folder.to_path_buf(),
             problem,
         };
+        if let (Some(pointer), Some(run)) = (pointer(folder), folder.parent()) {
+            return Self::of_run(run, &[pointer], base);
+        }
         if !folder.is_dir() {
             return Err(problem(match folder.exists() {
                 true => "is no folder\nhint: name a model's, an adapter's or a run's folder".into(),
@@ -55,12 +61,18 @@ impl Source {
             return Ok(Self {
                 model: folder.to_path_buf(),
                 adapter: None,
+                trained_from: text(&about, "base_model").map(PathBuf::from),
                 system: text(&about, "system"),
                 chat_template: text(&about, "chat_template"),
             });
         }
+        Self::of_run(folder, &POINTERS, base)
+    }
+
+    /// What the first of `pointers` names that names a checkpoint of the run in `folder`.
+    fn of_run(folder: &Path, pointers: &[&str], base: Option<&Path>) -> Result<Self> {
         let mut lost = String::new();
-        for pointer in ["best", "last"] {
+        for pointer in pointers {
             let Ok(name) = std::fs::read_to_string(folder.join(pointer)) else {
                 continue;
             };
@@ -74,10 +86,13 @@ impl Source {
             }
             let _ = write!(lost, "; {pointer} names {:?}, which is none", name.trim());
         }
-        Err(problem(format!(
-            "holds no model (config.json), no adapter (adapter_config.json) and no run with checkpoints{lost}; it holds {}\nhint: name a folder that holds one",
-            contents(folder)
-        )))
+        Err(Error::File {
+            path: folder.to_path_buf(),
+            problem: format!(
+                "holds no model (config.json), no adapter (adapter_config.json) and no run with checkpoints{lost}; it holds {}\nhint: name a folder that holds one",
+                contents(folder)
+            ),
+        })
     }
 
     fn of_adapter(folder: &Path, base: Option<&Path>) -> Result<Self> {
@@ -90,23 +105,29 @@ impl Source {
             (Some(base), _) => base.to_path_buf(),
             (None, Some(named)) if named.join("config.json").is_file() => named,
             (None, named) => {
-                let named = named.unwrap_or_default();
-                return Err(Error::File {
+                return Err(Error::NoBase {
                     path: folder.to_path_buf(),
-                    problem: format!(
-                        "is an adapter of the model {:?}, which is no folder here\nhint: name the base model's folder with --model",
-                        named.display().to_string()
-                    ),
+                    base: named.unwrap_or_default(),
                 });
             }
         };
         Ok(Self {
             model,
             adapter: Some(folder.to_path_buf()),
+            trained_from: None,
             system: text(&about, "system"),
             chat_template: text(&about, "chat_template"),
         })
     }
+}
+
+/// The files of a run that name a checkpoint.
+const POINTERS: [&str; 2] = ["best", "last"];
+
+/// Which of these `path` is, if it is one.
+fn pointer(path: &Path) -> Option<&'static str> {
+    let named = POINTERS.into_iter().find(|name| path.ends_with(name));
+    named.filter(|_| path.is_file())
 }
 
 /// What retune wrote beside an adapter or a model.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use retune_compute::ops::{
     Epilogue, FrozenWeight, LowRank, Packing, Weight, cast, gather_rows, linear_forward,
@@ -28,6 +29,7 @@ pub struct Adapter {
     linears: Vec<Option<LowRankPair>>,
     rank: usize,
     scale: f32,
+    number: u64,
 }
 
 /// `[r, in_features]` and `[out_features, r]`, of the type of products.
@@ -97,9 +99,17 @@ impl Adapter {
             linears: shapes.iter().map(pair).collect::<Result<_>>()?,
             rank: config.r,
             scale: config.scale(),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
         })
     }
+
+    /// What tells it from all others that this process has opened.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
 }
+
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 /// Which adapter each row of a pass goes through.
 #[derive(Debug)]

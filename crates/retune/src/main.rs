@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod builtin;
 mod chart;
 mod commands;
 mod html;
@@ -38,9 +39,11 @@ enum Command {
     Generate(Box<commands::generate::Args>),
     Chat(Box<commands::chat::Args>),
     Eval(Box<commands::eval::Args>),
+    Serve(Box<commands::serve::Args>),
     Merge(Box<commands::merge::Args>),
     Tokenizer(Box<commands::tokenizer::Args>),
     Init(Box<commands::init::Args>),
+    Builtin(commands::builtin::Args),
     Env(commands::env::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
@@ -58,9 +61,11 @@ fn main() -> ExitCode {
         Command::Generate(args) => commands::generate::run(&args),
         Command::Chat(args) => commands::chat::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Merge(args) => commands::merge::run(&args),
         Command::Tokenizer(args) => commands::tokenizer::run(&args),
         Command::Init(args) => commands::init::run(&args),
+        Command::Builtin(args) => commands::builtin::run(&args),
         Command::Env(args) => commands::env::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),

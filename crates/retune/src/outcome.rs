@@ -66,11 +66,13 @@ fn code(error: &anyhow::Error) -> u8 {
     use retune_eval::Error as Eval;
     use retune_generate::Error as Generate;
     use retune_model::Error as Model;
+    use retune_serve::Error as Serve;
     use retune_train::Error as Train;
     let train = error.downcast_ref::<Train>();
     let eval = error.downcast_ref::<Eval>();
-    let generate = match eval {
-        Some(Eval::Generate(error)) => Some(error),
+    let serve = error.downcast_ref::<Serve>();
+    let generate = match (eval, serve) {
+        (Some(Eval::Generate(error)), _) | (_, Some(Serve::Generate(error))) => Some(error),
         _ => error.downcast_ref::<Generate>(),
     };
     let model = match (train, generate, eval) {
@@ -91,7 +93,7 @@ fn code(error: &anyhow::Error) -> u8 {
         ) => INPUT,
         Some(_) => OURS,
         None if train.is_some() || generate.is_some() || eval.is_some() => INPUT,
-        None if model.is_some() => INPUT,
+        None if model.is_some() || serve.is_some() => INPUT,
         // A disk that is full, standard output that cannot be written.
         None if error.is::<std::io::Error>() => INPUT,
         None if error.is::<InputFault>() || error.is::<retune_data::Error>() => INPUT,

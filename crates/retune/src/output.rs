@@ -116,3 +116,28 @@ pub(crate) fn write_report(path: &Path, text: &str, overwrite: bool) -> Result<(
         .map(drop)
         .map_err(|error| input_fault(format!("cannot write {}: {error}", path.display())))
 }
+
+/// The variable that names another cache folder.
+pub(crate) const CACHE_VARIABLE: &str = "RETUNE_CACHE";
+
+/// The folder in which retune keeps what it can make again.
+pub(crate) fn cache_folder() -> Result<PathBuf> {
+    let named = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    if let Some(folder) = named(CACHE_VARIABLE) {
+        return Ok(folder);
+    }
+    let folder = if cfg!(windows) {
+        named("LOCALAPPDATA")
+    } else {
+        named("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")))
+    };
+    let folder = folder.ok_or_else(|| {
+        input_fault(format!(
+            "there is no home folder for a cache\nhint: name one with {CACHE_VARIABLE}"
+        ))
+    })?;
+    Ok(folder.join("retune"))
+}

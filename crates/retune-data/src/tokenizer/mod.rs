@@ -1,5 +1,6 @@
 //! A model's tokenizer and chat template, from its folder.
 
+mod bytes;
 mod folder;
 mod growth;
 mod guard;

@@ -13,3 +13,4 @@ mod shared;
 mod source;
 mod templates;
 mod text;
+mod tokens;

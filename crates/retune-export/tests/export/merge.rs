@@ -56,7 +56,7 @@ fn a_merged_model_answers_as_the_base_with_its_adapter() {
         let out = tempfile::tempdir().expect("a folder");
         let merged = merge(
             &base,
-            &adapter,
+            Some(&adapter),
             out.path(),
             Some(DType::F32),
             &Device::cpu(),
@@ -77,6 +77,24 @@ fn a_merged_model_answers_as_the_base_with_its_adapter() {
 }
 
 #[test]
+fn a_model_without_an_adapter_is_written_in_the_type_that_is_asked_for() {
+    let base = golden("qwen2-tiny").join("model");
+    let out = tempfile::tempdir().expect("a folder");
+    fs::copy(base.join("config.json"), out.path().join("config.json")).expect("a copy");
+    let written = |dtype| {
+        let merged = merge(&base, None, out.path(), dtype, &Device::cpu()).expect("written");
+        assert!(merged.changed.is_empty() && merged.unchanged.is_empty());
+        (merged.dtype, logits(out.path(), None))
+    };
+    let expected = logits(&base, None);
+    assert_eq!(written(None), (DType::F32, expected.clone()));
+    let (dtype, rounded) = written(Some(DType::BF16));
+    assert_eq!(dtype, DType::BF16);
+    let error = distance(&rounded, &expected);
+    assert!(error > 0.0 && error < 2e-2, "{error}");
+}
+
+#[test]
 fn an_adapter_of_another_model_is_refused_with_all_that_does_not_fit() {
     let out = tempfile::tempdir().expect("a folder");
     let (base, adapter) = (
@@ -91,9 +109,15 @@ fn an_adapter_of_another_model_is_refused_with_all_that_does_not_fit() {
     let changed = replace(&whole, b"q_proj", b"x_proj");
     assert_ne!(whole, changed);
     fs::write(adapter.path().join("adapter_model.safetensors"), changed).expect("a file");
-    let error = merge(&base, adapter.path(), out.path(), None, &Device::cpu())
-        .expect_err("refused")
-        .to_string();
+    let error = merge(
+        &base,
+        Some(adapter.path()),
+        out.path(),
+        None,
+        &Device::cpu(),
+    )
+    .expect_err("refused")
+    .to_string();
     assert!(
         error.contains("the model has no model.layers.0.self_attn.x_proj.weight"),
         "{error}"

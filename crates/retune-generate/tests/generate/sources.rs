@@ -1,8 +1,9 @@
 //! What is found in a folder.
 
 use std::fs;
+use std::path::Path;
 
-use retune_generate::Source;
+use retune_generate::{Error, Source};
 
 use crate::answers::model;
 
@@ -15,6 +16,10 @@ fn models_adapters_and_runs_are_found_with_what_they_were_trained_with() {
         (&found.model, &found.adapter, &found.system),
         (&base, &None, &None)
     );
+    assert_eq!(found.trained_from, None);
+    fs::write(base.join("retune.json"), r#"{"base_model": "first"}"#).expect("a file");
+    let whole = Source::find(&base, None).expect("a model");
+    assert_eq!(whole.trained_from.as_deref(), Some(Path::new("first")));
     let run = folder.path().join("run");
     let adapter = run.join("checkpoint-3");
     fs::create_dir_all(&adapter).expect("a folder");
@@ -23,9 +28,12 @@ fn models_adapters_and_runs_are_found_with_what_they_were_trained_with() {
         "adapter_config.json",
         r#"{"base_model_name_or_path": "far/away"}"#,
     );
-    let said = Source::find(&adapter, None)
-        .expect_err("no base")
-        .to_string();
+    let error = Source::find(&adapter, None).expect_err("no base");
+    assert!(
+        matches!(&error, Error::NoBase { path, base } if *path == adapter && base == Path::new("far/away")),
+        "{error:?}"
+    );
+    let said = error.to_string();
     assert!(
         said.contains("is an adapter of the model \"far/away\", which is no folder here"),
         "{said}"
@@ -47,6 +55,8 @@ fn models_adapters_and_runs_are_found_with_what_they_were_trained_with() {
     fs::write(run.join("last"), "checkpoint-3").expect("a file");
     let found = Source::find(&run, None).expect("a run");
     assert_eq!(found.adapter.as_ref(), Some(&adapter));
+    let by_pointer = Source::find(&run.join("last"), None).expect("a run");
+    assert_eq!(by_pointer, found);
     assert_eq!(found.system.as_deref(), Some("Be brief."));
     assert_eq!(found.chat_template.as_deref(), Some("{{ messages }}"));
     let said = Source::find(&base, Some(&base))

@@ -164,3 +164,77 @@ fn an_adapter_of_another_base_or_rank_is_refused_with_what_differs() {
     std::fs::write(&path, config.to_string()).unwrap();
     assert!(said(copy.path()).contains("alpha_pattern is not supported"));
 }
+
+#[test]
+fn beginnings_that_are_kept_are_not_computed_again_and_have_the_same_bytes() {
+    let case = CASES[0];
+    for dtype in [DType::F32, DType::BF16] {
+        let model = open(case, &Device::cpu(), dtype, Tuning::Frozen);
+        let adapter = Adapter::open(&folder(case).join("adapter"), &model).unwrap();
+        let first = ids(150, 1);
+        let mut cache = KvCache::new(&model, 512).unwrap();
+        let mut place = cache.reserve_for(&first, None, 160).unwrap();
+        assert_eq!(place.len(), 0);
+        next(&model, &mut cache, &mut place, &first);
+        cache.keep(&place, &first, None);
+        // While it runs, and when it has ended.
+        for _ in 0..2 {
+            let mut second = first[..140].to_vec();
+            second.extend([3, 1, 4]);
+            let mut other = cache.reserve_for(&second, None, 200).unwrap();
+            assert_eq!(other.len(), 128);
+            let found = next(&model, &mut cache, &mut other, &second[128..]);
+            assert_eq!(found, whole(&model, &second));
+            cache.release(other);
+            let nothing = cache.reserve(0).unwrap();
+            cache.release(std::mem::replace(&mut place, nothing));
+        }
+        assert_eq!(cache.free_tokens(), 512);
+        let length = |cache: &mut KvCache, ids: &[u32], adapter| {
+            let place = cache.reserve_for(ids, adapter, ids.len()).unwrap();
+            let length = place.len();
+            cache.release(place);
+            length
+        };
+        // The last token is computed in any case; another adapter has other keys.
+        assert_eq!(length(&mut cache, &first[..128], None), 64);
+        assert_eq!(length(&mut cache, &first[..129], None), 128);
+        assert_eq!(length(&mut cache, &first, Some(&adapter)), 0);
+        assert_eq!(length(&mut cache, &ids(150, 2), None), 0);
+        // The same block behind another one is another block.
+        let shifted = [&first[64..128], &first[64..128], &[1]].concat();
+        assert_eq!(length(&mut cache, &shifted, None), 0);
+        // Whoever needs the room gets it; the end of a beginning goes first.
+        let all = cache.reserve(448).unwrap();
+        cache.release(all);
+        assert_eq!(length(&mut cache, &first, None), 64);
+        let all = cache.reserve(512).unwrap();
+        cache.release(all);
+        assert_eq!(length(&mut cache, &first, None), 0);
+    }
+}
+
+#[test]
+fn forks_go_on_apart_from_where_they_part() {
+    let model = open(CASES[0], &Device::cpu(), DType::F32, Tuning::Frozen);
+    let prompt = ids(150, 1);
+    let mut cache = KvCache::new(&model, 448).unwrap();
+    let mut first = cache.reserve(200).unwrap();
+    next(&model, &mut cache, &mut first, &prompt);
+    // Two whole blocks are shared: 4 blocks and 2 more.
+    let mut second = cache.fork(&first, 200).unwrap().expect("room");
+    assert_eq!((second.len(), cache.free_tokens()), (150, 64));
+    assert!(cache.fork(&first, 200).unwrap().is_none());
+    assert_eq!(cache.free_tokens(), 64);
+    let on = |own: u32| [&prompt[..], &ids(40, own)].concat();
+    for at in 150..190 {
+        for (own, place) in [(5, &mut first), (6, &mut second)] {
+            let ids = on(own);
+            let found = next(&model, &mut cache, place, &ids[at..=at]);
+            assert_eq!(found, whole(&model, &ids[..=at]), "{own} {at}");
+        }
+    }
+    cache.release(first);
+    cache.release(second);
+    assert_eq!(cache.free_tokens(), 448);
+}

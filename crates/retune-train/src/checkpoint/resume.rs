@@ -17,7 +17,7 @@ use crate::trainer::Trainer;
 
 /// Settings that change no number of the model, and paths, of which the contents
 /// are compared ([`Origin`]).
-const FREE: [&str; 18] = [
+const FREE: [&str; 19] = [
     "model",
     "data",
     "validation_data",
@@ -35,6 +35,7 @@ const FREE: [&str; 18] = [
     "save_total_limit",
     "sample_prompts",
     "sample_max_new_tokens",
+    "do_predict",
     "on_nonfinite",
 ];
 /// Settings that change what comes, but under which what was done still makes sense.

@@ -41,6 +41,7 @@ impl Default for TrainConfig {
             eval_steps: 100,
             sample_prompts: Vec::new(),
             sample_max_new_tokens: 48,
+            do_predict: false,
             early_stopping_patience: None,
             early_stopping_threshold: 0.0,
             replay_data: Vec::new(),

@@ -121,6 +121,8 @@ pub struct TrainConfig {
     /// The most tokens of such an answer
     #[schemars(range(min = 1))]
     pub sample_max_new_tokens: usize,
+    /// When training is done, have the best checkpoint and its base answer validation_data, and compare them
+    pub do_predict: bool,
     /// Validations without a better loss after which training stops
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub early_stopping_patience: Option<u32>,

@@ -72,6 +72,10 @@ const NO_PROMPTS: Reason = Reason {
     why: "there are no sample_prompts",
     hint: "write sample_prompts, or leave it out",
 };
+const NO_FILES: Reason = Reason {
+    why: "there is no validation_data to answer",
+    hint: "name files in validation_data, or leave it out",
+};
 const NO_PATIENCE: Reason = Reason {
     why: "there is no early_stopping_patience",
     hint: "write early_stopping_patience, or leave it out",
@@ -138,6 +142,7 @@ pub(super) fn overruled(config: &TrainConfig) -> Vec<Overruled> {
         "sample_prompts",
         NO_PROMPTS,
     );
+    when(!files, &["do_predict"], "validation_data", NO_FILES);
     when(
         without_patience,
         &["early_stopping_threshold"],

@@ -11,6 +11,7 @@ use retune_model::{Error, MODEL_TYPES, ModelConfig, NewModel, ShapeOptions};
 use serde_json::{Map, Value as Json};
 
 use super::data::input::named;
+use crate::builtin;
 use crate::outcome::input_fault;
 use crate::output::check_new_folder;
 use crate::output::thousands;
@@ -98,12 +99,13 @@ pub(crate) struct Args {
 const DTYPES: [(&str, DType); 2] = [("f32", DType::F32), ("bf16", DType::BF16)];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let tokenizer = Tokenizer::open(&args.tokenizer)?;
+    let from = builtin::resolve(&args.tokenizer)?;
+    let tokenizer = Tokenizer::open(&from)?;
     let model = NewModel::new(fields(args, &tokenizer)?, tokenizer.vocab_size());
     let model = model.map_err(with_hint)?;
     check_new_folder(&args.folder)?;
     std::fs::create_dir_all(&args.folder).map_err(|error| unwritable(&args.folder, &error))?;
-    copy_tokenizer(&args.tokenizer, &args.folder)?;
+    copy_tokenizer(&from, &args.folder)?;
     model.write(&args.folder, &Device::cpu(), args.seed, args.dtype)?;
     show(args, &model)
 }

@@ -12,6 +12,7 @@ use retune_model::copy_model_files;
 use serde_json::{Value as Json, json};
 
 use super::sampling::Type;
+use crate::builtin;
 use crate::outcome::input_fault;
 use crate::output::{check_new_folder, counted, plain};
 
@@ -19,18 +20,21 @@ use crate::output::{check_new_folder, counted, plain};
 ///
 ///   retune merge output merged
 ///
+/// A model that was trained as a whole is written without what only training needs, in
+/// the type that --dtype names.
+///
 /// What comes out is a Hugging Face folder with tokenizer, template and generation
 /// config. Then merged and unmerged models are asked the same, and what differs is said.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// An adapter's folder, or a run's (its best checkpoint, or else its last)
+    /// An adapter's folder, a model's, or a run's (its best checkpoint, or else its last)
     folder: PathBuf,
     /// The new model's folder
     output: PathBuf,
     /// The base model, if it is not where the adapter says
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
-    /// The type of the merged weights [default: that of the base's]
+    /// The type of the weights [default: that of the base's]
     #[arg(long, value_name = "TYPE")]
     dtype: Option<Type>,
     /// What both are asked; may be given several times
@@ -46,20 +50,16 @@ const TOKENS: usize = 24;
 const TOLERANCE: f64 = 2e-2;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let source = Source::find(&args.folder, args.model.as_deref())?;
-    let Some(adapter) = source.adapter.clone() else {
-        return Err(input_fault(format!(
-            "{} is a whole model, with no adapter to merge",
-            args.folder.display()
-        )));
-    };
+    let source = builtin::find(&args.folder, args.model.as_deref())?;
     check_new_folder(&args.output)?;
-    retune_train::check_adapter_base(&adapter, &source.model)?;
+    if let Some(adapter) = &source.adapter {
+        retune_train::check_adapter_base(adapter, &source.model)?;
+    }
     let device = Device::cpu();
     // Asked first: what cannot be opened or asked leaves nothing behind.
     let expected = asked(args, source.clone(), &device)?;
     let unproved = unproved(&args.output)?;
-    let done = merge(args, &source, &adapter, unproved.path(), &device).and_then(|()| {
+    let done = merge(args, &source, unproved.path(), &device).and_then(|()| {
         prove(
             &expected,
             &asked(args, Source::find(unproved.path(), None)?, &device)?,
@@ -90,18 +90,15 @@ fn unproved(output: &Path) -> Result<tempfile::TempDir> {
     made.map_err(|error| unwritable(beside, &error))
 }
 
-fn merge(
-    args: &Args,
-    source: &Source,
-    adapter: &Path,
-    output: &Path,
-    device: &Device,
-) -> Result<()> {
+fn merge(args: &Args, source: &Source, output: &Path, device: &Device) -> Result<()> {
     let dtype = args.dtype.map(DType::from);
+    let adapter = source.adapter.as_deref();
     let merged = retune_export::merge(&source.model, adapter, output, dtype, device)?;
     copy_model_files(&source.model, output)?;
     describe(source, output, merged.dtype)?;
-    anstream::println!("{} weights changed", merged.changed.len());
+    if adapter.is_some() {
+        anstream::println!("{} weights changed", merged.changed.len());
+    }
     if let Some(first) = merged.unchanged.first() {
         anstream::eprintln!(
             "warning: the adapter's term is zero, or lost in rounding, in {} weights, such as {first}",
@@ -132,8 +129,12 @@ fn describe(source: &Source, output: &Path, dtype: DType) -> Result<()> {
     {
         write(&output.join("chat_template.jinja"), template)?;
     }
+    let base = match source.adapter {
+        Some(_) => Some(&source.model),
+        None => source.trained_from.as_ref(),
+    };
     let about = json!({
-        "base_model": source.model,
+        "base_model": base,
         "adapter": source.adapter,
         "system": source.system,
         "chat_template": source.chat_template,

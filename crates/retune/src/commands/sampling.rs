@@ -9,6 +9,8 @@ use retune_generate::{Assistant, AssistantOptions, Sampling, Source};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
+use crate::builtin;
+
 /// Which model, and how it is opened.
 #[derive(clap::Args)]
 pub(crate) struct ModelArgs {
@@ -74,7 +76,7 @@ impl OpenArgs {
     /// What `folder` holds, as one of several: the base model that is named is that of
     /// those which are adapters.
     pub(crate) fn one_of_several(&self, folder: &Path) -> Result<Source> {
-        match Source::find(folder, None) {
+        match builtin::find(folder, None) {
             Ok(source) if source.adapter.is_none() => Ok(source),
             _ => self.source(folder),
         }
@@ -82,10 +84,10 @@ impl OpenArgs {
 
     /// What `folder` holds.
     pub(crate) fn source(&self, folder: &Path) -> Result<Source> {
-        let source = Source::find(folder, self.model.as_deref())?;
+        let source = builtin::find(folder, self.model.as_deref())?;
         // What the adapter names itself is not read for this.
-        if let (Some(adapter), Some(base)) = (&source.adapter, &self.model) {
-            retune_train::check_adapter_base(adapter, base)?;
+        if let (Some(adapter), Some(_)) = (&source.adapter, &self.model) {
+            retune_train::check_adapter_base(adapter, &source.model)?;
         }
         Ok(source)
     }

@@ -305,11 +305,22 @@ fn an_adapter_is_merged_and_proves_itself() {
     assert!(said.ends_with("written to merged\n"), "{said}");
     let said = folder.stdout(&["generate", "merged", "How many are 12?"]);
     assert_eq!(said, "They are many.\n");
-    // Into no folder that holds something, and of no whole model.
+    // Into no folder that holds something.
     let refused = folder.refusal(&["merge", "lora", "merged"]);
     assert!(refused.contains("merged is not empty"), "{refused}");
-    let refused = folder.refusal(&["merge", "merged", "again"]);
-    assert!(refused.contains("with no adapter to merge"), "{refused}");
+    // A whole model is written in another type, and still knows its base.
+    folder.stdout(&["merge", "merged", "small", "--dtype", "bf16"]);
+    let bytes = |name: &str| {
+        let file = folder.path(name).join("model.safetensors");
+        std::fs::metadata(file).expect("a file").len()
+    };
+    assert!(bytes("small") < bytes("merged") * 6 / 10);
+    assert!(folder.read("small/config.json").contains("bfloat16"));
+    let about: Value = serde_json::from_str(&folder.read("small/retune.json")).expect("JSON");
+    let merged: Value = serde_json::from_str(&folder.read("merged/retune.json")).expect("JSON");
+    assert_eq!(about["base_model"], merged["base_model"]);
+    let said = folder.stdout(&["generate", "small", "How many are 12?"]);
+    assert_eq!(said, "They are many.\n");
     let refused = folder.refusal(&["merge", "lora", "again", "--model", "model"]);
     assert!(
         refused.contains("was trained on another base model"),

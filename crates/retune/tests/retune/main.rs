@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+mod builtin;
 mod data;
 mod env;
 mod eval;
 mod generate;
 mod lint;
 mod program;
+mod serve;
 mod tokenizer;
 mod train;
 mod train_config;

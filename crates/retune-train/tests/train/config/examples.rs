@@ -27,14 +27,15 @@ fn every_example_loads_and_names_model_and_data() {
             continue;
         }
         let config = example(name);
-        assert!(
-            config.model.starts_with("models") && !config.data.is_empty(),
-            "{name}"
-        );
+        let is_named = config.model.starts_with("models") || config.model == Path::new("builtin");
+        assert!(is_named && !config.data.is_empty(), "{name}");
         names.push(name.to_owned());
     }
     names.sort();
-    assert_eq!(names, ["full.toml", "lora.yaml", "pretrain.yaml"]);
+    assert_eq!(
+        names,
+        ["full.toml", "lora.yaml", "pretrain.yaml", "zhenhuan.yaml"]
+    );
 }
 
 #[test]

@@ -132,6 +132,7 @@ prop_compose! {
         eval_steps in 1..u64::MAX,
         sample_prompts in words(),
         sample_max_new_tokens in 1..usize::MAX,
+        do_predict in any::<bool>(),
         early_stopping_patience in proptest::option::of(1..=u32::MAX),
         early_stopping_threshold in positive(),
         replay_data in paths(),
@@ -151,6 +152,9 @@ prop_compose! {
         }
         if !config.sample_prompts.is_empty() {
             config.sample_max_new_tokens = sample_max_new_tokens;
+        }
+        if !config.validation_data.is_empty() {
+            config.do_predict = do_predict;
         }
         if config.early_stopping_patience.is_some() {
             config.early_stopping_threshold = early_stopping_threshold;

@@ -168,7 +168,7 @@ fn names_of_values_are_those_of_the_data_commands() {
 }
 
 /// Settings that do not go together, and the one that is told.
-const CONTRADICTIONS: [(&str, &str, &str); 25] = [
+const CONTRADICTIONS: [(&str, &str, &str); 26] = [
     (
         "finetuning_type: full\nr: 4\n",
         "r",
@@ -248,6 +248,11 @@ const CONTRADICTIONS: [(&str, &str, &str); 25] = [
         "validation_split: 0\nearly_stopping_patience: 2\n",
         "early_stopping_patience",
         "nothing is validated on",
+    ),
+    (
+        "do_predict: true\n",
+        "do_predict",
+        "no validation_data to answer",
     ),
     (
         "early_stopping_threshold: 0.1\n",

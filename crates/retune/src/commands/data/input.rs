@@ -9,7 +9,9 @@ use retune_data::layout::{COLUMNS, Layout};
 use retune_data::source::{Format, ReadOptions, SampleBy, encoding_for_label};
 use retune_data::{DataOptions, Encoder, LabelOptions, Learn, OverLong, TemplateFault, Tokenizer};
 
+use crate::builtin;
 use crate::outcome::input_fault;
+use crate::output::{CACHE_VARIABLE, cache_folder};
 
 /// A parser for values that stand in a table of names.
 pub(crate) fn named<T: Copy + Send + Sync + 'static>(
@@ -142,7 +144,10 @@ impl TokenArgs {
     /// The tokenizer of the folder `model`, and how it is used.
     pub(crate) fn encoder(&self, model: &std::path::Path) -> Result<Encoder> {
         Ok(Encoder {
-            tokenizer: Tokenizer::open_with_template(model, self.chat_template.as_deref())?,
+            tokenizer: Tokenizer::open_with_template(
+                &builtin::resolve(model)?,
+                self.chat_template.as_deref(),
+            )?,
             labels: LabelOptions {
                 learn: self.train_on,
                 system: self.system.clone(),
@@ -157,25 +162,15 @@ impl TokenArgs {
 #[derive(clap::Args, Clone)]
 pub(crate) struct CacheArgs {
     /// The folder in which tokenised data is kept [default: retune in the user's cache folder]
-    #[arg(long, value_name = "DIR", env = "RETUNE_CACHE", hide_env_values = true)]
+    #[arg(long, value_name = "DIR", env = CACHE_VARIABLE, hide_env_values = true)]
     cache_dir: Option<PathBuf>,
 }
 
 impl CacheArgs {
     pub(crate) fn folder(&self) -> Result<PathBuf> {
-        if let Some(folder) = &self.cache_dir {
-            return Ok(folder.clone());
+        match &self.cache_dir {
+            Some(folder) => Ok(folder.clone()),
+            None => cache_folder(),
         }
-        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let folder = if cfg!(windows) {
-            named("LOCALAPPDATA").map(PathBuf::from)
-        } else {
-            let xdg = named("XDG_CACHE_HOME").map(PathBuf::from);
-            xdg.or_else(|| Some(std::env::home_dir()?.join(".cache")))
-        };
-        let folder = folder.ok_or_else(|| {
-            input_fault("there is no home folder for a cache\nhint: name one with --cache-dir DIR")
-        })?;
-        Ok(folder.join("retune"))
     }
 }

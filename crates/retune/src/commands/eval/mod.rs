@@ -1,13 +1,16 @@
 //! `retune eval`: what models are worth on rows that they did not learn from.
 
+mod answers;
 mod grid;
 mod page;
 mod subjects;
 mod table;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::{Args as _, FromArgMatches as _};
 use retune_data::DataOptions;
 use retune_eval::metrics::bootstrap::Bootstrap;
 use retune_eval::metrics::rouge::Rouge;
@@ -15,6 +18,8 @@ use retune_eval::metrics::tokenize::Tokenizer;
 use retune_eval::metrics::words::Words;
 use retune_eval::{Comparison, HeldOut, Scoring, Stage, Subject, Work};
 use retune_generate::Sampling;
+use retune_train::TrainConfig;
+use retune_train::config::Precision;
 
 use super::data::input::ReadArgs;
 use super::sampling::{OpenArgs, SamplingArgs};
@@ -25,7 +30,7 @@ use subjects::{Named, named};
 ///
 ///   retune eval output --data held_out.json
 ///
-/// An adapter is compared with its base model, which is asked in the same way; several
+/// A trained model is compared with its base, which is asked in the same way; several
 /// models, adapters or checkpoints with the first of them. Differences have intervals by
 /// bootstrap over rows. Answers are the most likely ones, unless options say otherwise.
 ///
@@ -54,7 +59,7 @@ pub(crate) struct Args {
     /// All checkpoints of each run, in their order
     #[arg(long)]
     checkpoints: bool,
-    /// Do not add the base model of a single adapter
+    /// Do not add the base of a single trained model
     #[arg(long = "no-base")]
     no_base: bool,
     /// Measure likelihood alone, without answers
@@ -156,9 +161,41 @@ struct Told<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let subjects = named(args)?;
+    measure(args, &named(args)?, args.read.options()?)
+}
+
+/// What `retune eval RUN --data FILES` does for the run and the validation data of
+/// `config`, which says how they are read; with a report in the run's folder. Before that,
+/// what both models answer to the run's prompts.
+pub(crate) fn of_run(config: &TrainConfig) -> Result<()> {
+    let run = &config.output_dir;
+    let mut line: Vec<OsString> = vec!["eval".into(), run.into()];
+    for file in &config.validation_data {
+        line.extend(["--data".into(), file.into()]);
+    }
+    line.extend(["--output".into(), run.join("eval").into()]);
+    line.push("--overwrite".into());
+    if let Some(threads) = config.threads {
+        line.extend(["--threads".into(), threads.to_string().into()]);
+    }
+    let precision = match config.precision {
+        Precision::Auto => None,
+        Precision::F32 => Some("f32"),
+        Precision::Bf16 => Some("bf16"),
+    };
+    if let Some(name) = precision {
+        line.extend(["--precision".into(), name.into()]);
+    }
+    let command = Args::augment_args(clap::Command::new("eval"));
+    let args = Args::from_arg_matches(&command.try_get_matches_from(line)?)?;
+    let subjects = named(&args)?;
+    answers::show(&args, &subjects, config)?;
+    measure(&args, &subjects, config.data_options()?)
+}
+
+fn measure(args: &Args, subjects: &[Named], options: DataOptions) -> Result<()> {
     let most = (args.max_samples > 0).then_some(args.max_samples);
-    let rows = HeldOut::open(&args.data, args.read.options()?, most, 0)?;
+    let rows = HeldOut::open(&args.data, options, most, 0)?;
     let general = match args.general.is_empty() {
         true => None,
         // Of another kind, most often, than the data that the options describe.
@@ -172,11 +209,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     check_output(args)?;
     let scoring = args.scoring.over(Scoring::of(&rows));
     if args.repetition {
-        return grid::run(args, &subjects, &rows, &scoring);
+        return grid::run(args, subjects, &rows, &scoring);
     }
     let sampling = match args.no_answers || !rows.has_prompts() {
         true => None,
-        false => Some(sampling(args, &subjects)?),
+        false => Some(sampling(args, subjects)?),
     };
     let work = Work {
         rows: &rows.rows,
@@ -184,7 +221,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         answers: sampling.clone(),
         at_once: args.batch_size as usize,
     };
-    let outcomes = work_through(args, &subjects, &work)?;
+    let outcomes = work_through(args, subjects, &work)?;
     let comparison = Comparison::new(&rows, &outcomes, &scoring, &args.scoring.bootstrap())?;
     let told = Told {
         args,

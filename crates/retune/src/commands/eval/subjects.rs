@@ -6,6 +6,7 @@ use anyhow::Result;
 use retune_generate::{Assistant, Source};
 
 use super::Args;
+use crate::builtin;
 use crate::outcome::input_fault;
 
 /// A model under a name.
@@ -16,7 +17,7 @@ pub(super) struct Named {
     pub(super) run: Option<String>,
 }
 
-/// The models that are asked for; before a single adapter comes its base.
+/// The models that are asked for; before a single trained one comes its base.
 pub(super) fn named(args: &Args) -> Result<Vec<Named>> {
     let mut folders = Vec::new();
     for folder in &args.folders {
@@ -29,7 +30,7 @@ pub(super) fn named(args: &Args) -> Result<Vec<Named>> {
     for folder in &folders {
         let source = args.open.one_of_several(folder)?;
         if subjects.is_empty() && !args.no_base && args.folders.len() == 1 {
-            subjects.extend(base(&source));
+            subjects.extend(base(&source)?);
         }
         subjects.push(Named {
             name: last_part(folder),
@@ -67,17 +68,24 @@ fn run_of(source: &Source) -> Option<String> {
         .then(|| run.display().to_string())
 }
 
-/// The base of an adapter, which is asked as the adapter is.
-fn base(source: &Source) -> Option<Named> {
-    source.adapter.as_ref()?;
-    Some(Named {
+/// What an adapter stands on, or a model that was trained as a whole began as, if that
+/// is still there. It is asked as the trained one is.
+fn base(source: &Source) -> Result<Option<Named>> {
+    let model = match (&source.adapter, &source.trained_from) {
+        (Some(_), _) => source.model.clone(),
+        (None, Some(base)) => builtin::resolve(base)?,
+        (None, None) => return Ok(None),
+    };
+    let is_there = model.join("config.json").is_file();
+    Ok(is_there.then(|| Named {
         name: "base".to_owned(),
         run: None,
         source: Source {
+            model,
             adapter: None,
             ..source.clone()
         },
-    })
+    }))
 }
 
 fn last_part(folder: &Path) -> String {

@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use retune_train::TrainConfig;
 use retune_train::config::{ALIASES, FOREIGN, Field, Kind, Override, Purpose, fields, json_schema};
 
+use crate::builtin;
 use crate::outcome::input_fault;
 
 const POSITIONAL: &str = "config";
@@ -69,7 +70,15 @@ pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
             Some(_) => Purpose::Print,
             None => Purpose::Run,
         };
-        let config = TrainConfig::load(file, &args.overrides, purpose)?;
+        let overrides = match purpose {
+            Purpose::Print => args.overrides.clone(),
+            // What is wrong with the settings is told below, all at once.
+            Purpose::Run => match TrainConfig::load(file, &args.overrides, Purpose::Print) {
+                Ok(named) => builtin::resolved(&args.overrides, &named.model)?,
+                Err(_) => args.overrides.clone(),
+            },
+        };
+        let config = TrainConfig::load(file, &overrides, purpose)?;
         match args.print {
             Some(Syntax::Yaml) => config.to_yaml(),
             Some(Syntax::Toml) => config.to_toml(),

@@ -83,15 +83,26 @@ fn train(mut trainer: Trainer, mut log: RunLog, device: &Device) -> Result<()> {
     watch.finish();
     log.finish(&trainer, ending.as_ref().ok().copied())?;
     let ending = ending?;
-    let shown = show::end(&mut trainer, ending, device);
-    match (ending, signals.caught()) {
-        (Ending::Stopped, Some(signal)) => {
-            // A terminal that was closed is no reason for another exit code.
-            let _ = show::stopped(&trainer, signal);
-            Err(Stopped { signal }.into())
-        }
-        _ => shown,
+    let shown = show::end(&trainer, ending, device);
+    if ending == Ending::Stopped {
+        let Some(signal) = signals.caught() else {
+            return shown;
+        };
+        // A terminal that was closed is no reason for another exit code.
+        let _ = show::stopped(&trainer, signal);
+        return Err(Stopped { signal }.into());
     }
+    shown?;
+    let (config, steps) = (trainer.config.clone(), trainer.progress.step);
+    if config.do_predict {
+        // Its memory is needed.
+        drop(trainer);
+        device.release_cached_memory();
+        anstream::println!();
+        super::eval::of_run(&config)?;
+        anstream::println!();
+    }
+    show::next(&config, steps)
 }
 
 /// The data of a run, read while rows are counted.

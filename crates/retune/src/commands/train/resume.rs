@@ -7,7 +7,8 @@ use anyhow::Result;
 use retune_train::config::Purpose;
 use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which};
 
-use super::{Args, opened, planned, prepared, train};
+use super::{Args, config, opened, planned, prepared, train};
+use crate::builtin;
 use crate::outcome::input_fault;
 use crate::output::{plain, thousands};
 
@@ -58,10 +59,15 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
     }
     drop(err);
     let mut config = match file {
-        Some(file) => TrainConfig::load(Some(file), settings.overrides(), Purpose::Run)?,
-        None => checkpoint
-            .settings()
-            .changed(checkpoint.folder(), settings.overrides())?,
+        Some(_) => match config(&settings)? {
+            Some(config) => config,
+            None => return Ok(()),
+        },
+        None => {
+            let recorded = checkpoint.settings();
+            let overrides = builtin::resolved(settings.overrides(), &recorded.model)?;
+            recorded.changed(checkpoint.folder(), &overrides)?
+        }
     };
     config.output_dir = output;
     anstream::println!(

@@ -9,8 +9,9 @@ use retune_compute::{DType, Device};
 use retune_model::Tuning;
 use retune_train::config::{FinetuningType, SchedulerType};
 use retune_train::events::{MetricRecord, read_metrics};
-use retune_train::{Ending, Plan, Prepared, Trainer};
+use retune_train::{Ending, Plan, Prepared, TrainConfig, Trainer};
 
+use crate::builtin;
 use crate::chart::{Chart, svg, terminal};
 use crate::output::{plain, thousands, write_report};
 use crate::signals;
@@ -32,7 +33,7 @@ pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: &Plan) -> Re
         FinetuningType::Lora => format!("LoRA, r {}, lora_alpha {}", config.r, config.lora_alpha),
         FinetuningType::Full => "all weights".to_owned(),
     };
-    let model = plain(&config.model.display().to_string());
+    let model = plain(&builtin::shown(&config.model));
     line(
         &mut out,
         "model",
@@ -128,8 +129,8 @@ pub(crate) fn parameters(trainer: &mut Trainer, opened: Duration) -> Result<()> 
     )
 }
 
-/// How it went: the curve, where things are, what to type next.
-pub(crate) fn end(trainer: &mut Trainer, ending: Ending, device: &Device) -> Result<()> {
+/// How it went: the curve, where things are.
+pub(crate) fn end(trainer: &Trainer, ending: Ending, device: &Device) -> Result<()> {
     let output = trainer.config.output_dir.clone();
     let (mut train, mut eval) = (Vec::new(), Vec::new());
     for record in read_metrics(&output.join("metrics.jsonl"))? {
@@ -173,14 +174,16 @@ pub(crate) fn end(trainer: &mut Trainer, ending: Ending, device: &Device) -> Res
             "{0}/metrics.jsonl, {0}/loss.svg; tensorboard --logdir {0}",
             output.display()
         ),
-    )?;
-    if ending == Ending::Stopped {
-        return Ok(());
-    }
-    let output = output.display();
+    )
+}
+
+/// What to type next, behind `steps` steps.
+pub(crate) fn next(config: &TrainConfig, steps: u64) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    let output = config.output_dir.display();
     line(&mut out, "next", format!("retune chat {output}"))?;
     // On what it did not learn from, if that is a file.
-    if let Some(held_out) = trainer.config.validation_data.first() {
+    if let Some(held_out) = config.validation_data.first() {
         let held_out = held_out.display();
         line(
             &mut out,
@@ -188,7 +191,8 @@ pub(crate) fn end(trainer: &mut Trainer, ending: Ending, device: &Device) -> Res
             format!("retune eval {output} --data {held_out}"),
         )?;
     }
-    let more = 2 * progress.step;
+    line(&mut out, "", format!("retune serve {output}"))?;
+    let more = 2 * steps;
     line(
         &mut out,
         "",

@@ -1,10 +1,13 @@
 //! Keys and values that were computed already, for generation token by token.
 
+mod blocks;
+
 use std::sync::Arc;
 
 use retune_compute::Tensor;
 use retune_compute::ops::{CachedSequence, gather_rows, scatter_rows};
 
+use self::blocks::Blocks;
 use crate::adapter::{Adapter, AdapterStack};
 use crate::decoder::Decoder;
 use crate::error::Result;
@@ -14,12 +17,14 @@ use crate::error::Result;
 const BLOCK: usize = 64;
 
 /// The keys and values of sequences that go on, in blocks that they take turns at.
+/// Whole blocks of sequences that have ended are kept as long as there is room, for others
+/// that begin in the same way.
 #[derive(Debug)]
 pub struct KvCache {
     pub(crate) layers: Vec<LayerCache>,
     /// The adapters of the last pass: the next one most often has the same.
     pub(crate) adapters: AdapterStack,
-    free: Vec<u32>,
+    blocks: Blocks,
 }
 
 /// One layer's keys and values, `[blocks, 64, KV, D]`.
@@ -69,36 +74,92 @@ impl KvCache {
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
             adapters: AdapterStack::default(),
-            free: (0..blocks as u32).rev().collect(),
+            blocks: Blocks::new(blocks),
         })
     }
 
     /// Tokens for which there is room.
     pub fn free_tokens(&self) -> usize {
-        self.free.len() * BLOCK
+        self.blocks.available() * BLOCK
     }
 
     /// A place for a sequence that will have at most `tokens` tokens; none if there is
     /// no room.
     pub fn reserve(&mut self, tokens: usize) -> Option<CachedTokens> {
-        let left = self.free.len().checked_sub(tokens.div_ceil(BLOCK))?;
         Some(CachedTokens {
-            blocks: self.free.split_off(left),
+            blocks: self.blocks.take(tokens.div_ceil(BLOCK))?,
             length: 0,
         })
     }
 
-    /// Copies what is at the place `from` to the start of the place `to`.
+    /// A place for a sequence that begins with `ids`, goes through `adapter` and will have
+    /// at most `tokens` tokens. What is kept of such a beginning is there already, but for
+    /// the last of `ids`.
+    pub fn reserve_for(
+        &mut self,
+        ids: &[u32],
+        adapter: Option<&Adapter>,
+        tokens: usize,
+    ) -> Option<CachedTokens> {
+        let shared = self.blocks.find(ids, adapter.map(Adapter::number));
+        let length = shared.len() * BLOCK;
+        self.with_shared(shared, length, tokens)
+    }
+
+    /// Keeps the whole blocks of `place`, which holds `ids` as `adapter` computes them, for
+    /// sequences that begin in the same way.
+    ///
+    /// # Panics
+    /// If it holds fewer tokens.
+    pub fn keep(&mut self, place: &CachedTokens, ids: &[u32], adapter: Option<&Adapter>) {
+        assert!(ids.len() <= place.length, "what is kept is computed");
+        let number = adapter.map(Adapter::number);
+        self.blocks.keep(&place.blocks, ids, number);
+    }
+
+    /// Another place that begins with what is at `from`, for a sequence of at most `tokens`
+    /// tokens; none if there is no room. Both have the whole blocks.
     ///
     /// # Errors
     /// `OutOfMemory`.
-    ///
-    /// # Panics
-    /// If there is less room.
-    pub fn copy(&mut self, from: &CachedTokens, to: &mut CachedTokens) -> Result<()> {
-        assert!(from.length <= to.capacity(), "the other place is smaller");
+    pub fn fork(&mut self, from: &CachedTokens, tokens: usize) -> Result<Option<CachedTokens>> {
+        let whole = from.length / BLOCK;
+        let shared = from.blocks[..whole].to_vec();
+        let Some(mut place) = self.with_shared(shared, whole * BLOCK, tokens.max(from.length))
+        else {
+            return Ok(None);
+        };
+        self.copy_rest(from, &mut place)?;
+        Ok(Some(place))
+    }
+
+    /// A place that begins with the blocks `shared`, which hold `length` tokens.
+    fn with_shared(
+        &mut self,
+        mut blocks: Vec<u32>,
+        length: usize,
+        tokens: usize,
+    ) -> Option<CachedTokens> {
+        // They are used from here on, so that none of them is taken.
+        self.blocks.share(&blocks);
+        let more = tokens.div_ceil(BLOCK).saturating_sub(blocks.len());
+        match self.blocks.take(more) {
+            Some(own) => blocks.extend(own),
+            None => {
+                self.blocks.release(&blocks);
+                return None;
+            }
+        }
+        Some(CachedTokens { blocks, length })
+    }
+
+    /// Copies what `from` holds beyond what `to` does.
+    fn copy_rest(&mut self, from: &CachedTokens, to: &mut CachedTokens) -> Result<()> {
+        if to.length == from.length {
+            return Ok(());
+        }
         let rows = |place: &CachedTokens| -> Vec<u32> {
-            let positions = 0..from.length;
+            let positions = to.length..from.length;
             positions.map(|position| place.row(position)).collect()
         };
         let (from_rows, to_rows) = (rows(from), rows(to));
@@ -116,7 +177,7 @@ impl KvCache {
 
     /// Gives a place back.
     pub fn release(&mut self, sequence: CachedTokens) {
-        self.free.extend(sequence.blocks);
+        self.blocks.release(&sequence.blocks);
     }
 }
 

@@ -1,0 +1,281 @@
+//! From the engine's pieces to answers, whole or as a stream of events.
+
+use std::convert::Infallible;
+
+use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use retune_data::Tokenizer;
+use retune_generate::{Finish, Piece, Request, TokenLogprobs};
+use serde_json::{Value as Json, json};
+
+use super::Shared;
+use crate::engine::Job;
+use crate::error::{ApiError, ApiResult};
+
+/// A whole answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answer {
+    pub(super) text: String,
+    /// Its tokens, without one that ends it.
+    pub(super) tokens: usize,
+    pub(super) logprobs: Vec<TokenLogprobs>,
+    pub(super) finish: Option<Finish>,
+}
+
+impl Answer {
+    fn take(&mut self, piece: Piece) {
+        self.text.push_str(&piece.text);
+        self.tokens += usize::from(piece.token.is_some());
+        // The token that ends an answer is not told.
+        if piece.token.is_some() {
+            self.logprobs.extend(piece.logprobs);
+        }
+        self.finish = piece.finish.or(self.finish);
+    }
+}
+
+/// Tokens that were read and written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage {
+    pub(super) prompt: usize,
+    pub(super) completion: usize,
+}
+
+impl Usage {
+    pub(super) fn to_json(self) -> Json {
+        json!({
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+        })
+    }
+}
+
+/// Why an answer ended, as OpenAI has it, whose clients know no other reasons.
+pub(super) fn finish_reason(finish: Option<Finish>) -> Json {
+    match finish {
+        None => Json::Null,
+        Some(Finish::Length) => "length".into(),
+        Some(Finish::Stop | Finish::Repetition) => "stop".into(),
+    }
+}
+
+/// What OpenAI has no reason for, in the field that vLLM has for such.
+pub(super) fn stop_reason(finish: Option<Finish>) -> Json {
+    match finish {
+        Some(Finish::Repetition) => Finish::Repetition.name().into(),
+        _ => Json::Null,
+    }
+}
+
+/// Prompts that the engine is given together, each with the same number of answers.
+pub(super) struct Asked {
+    jobs: Vec<Job>,
+    samples: usize,
+    /// Tokens of all prompts.
+    prompt: usize,
+}
+
+impl Asked {
+    /// Gives them to the engine.
+    pub(super) fn new(shared: &Shared, requests: Vec<Request>, samples: usize) -> ApiResult<Self> {
+        let prompt = requests.iter().map(|request| request.prompt.len()).sum();
+        let jobs = requests
+            .into_iter()
+            .map(|request| shared.engine.answer(request, samples));
+        Ok(Self {
+            jobs: jobs.collect::<ApiResult<_>>()?,
+            samples,
+            prompt,
+        })
+    }
+
+    /// All answers, those to the first prompt first.
+    pub(super) async fn wait(self) -> ApiResult<(Vec<Answer>, Usage)> {
+        let mut answers = Vec::new();
+        for mut job in self.jobs {
+            let mut own = vec![Answer::default(); self.samples];
+            while own.iter().any(|answer| answer.finish.is_none()) {
+                let (sample, piece) = job.events.recv().await.unwrap_or_else(lost)?;
+                own[sample].take(piece);
+            }
+            answers.append(&mut own);
+        }
+        let usage = Usage {
+            prompt: self.prompt,
+            completion: answers.iter().map(|answer| answer.tokens).sum(),
+        };
+        Ok((answers, usage))
+    }
+
+    /// A stream of events: for each piece what `chunk` makes of it and the number of its
+    /// answer, and at the end `[DONE]`. What `first` makes of an answer's number comes
+    /// before its first piece, if anything; what `last` makes of the usage at the end.
+    ///
+    /// # Errors
+    /// Those with which answering begins, as long as a client can still be told with a
+    /// status; later ones stand in the stream.
+    pub(super) async fn stream<C>(self, mut chunks: C) -> ApiResult<Response>
+    where
+        C: Chunks + Send + 'static,
+    {
+        let (prompt, samples) = (self.prompt, self.samples);
+        let mut pieces = Pieces::new(self);
+        let first = pieces.next().await;
+        if let Some(Err(error)) = first {
+            return Err(error);
+        }
+        let mut usage = Usage {
+            prompt,
+            completion: 0,
+        };
+        let mut opened = vec![false; pieces.jobs.len() * samples];
+        let mut made = std::collections::VecDeque::new();
+        let mut next = first;
+        let mut done = false;
+        let events = stream::poll_fn(move |context| {
+            use std::task::Poll;
+            loop {
+                if let Some(event) = made.pop_front() {
+                    return Poll::Ready(Some(Ok::<Sent, Infallible>(event)));
+                }
+                if done {
+                    return Poll::Ready(None);
+                }
+                let item = match next.take() {
+                    Some(item) => Some(item),
+                    None => match pieces.poll(context) {
+                        Poll::Ready(item) => item,
+                        Poll::Pending => return Poll::Pending,
+                    },
+                };
+                match item {
+                    Some(Ok((choice, piece))) => {
+                        usage.completion += usize::from(piece.token.is_some());
+                        if !std::mem::replace(&mut opened[choice], true) {
+                            made.extend(chunks.first(choice).map(sent));
+                        }
+                        made.extend(chunks.piece(choice, piece).into_iter().map(sent));
+                    }
+                    Some(Err(error)) => {
+                        made.push_back(sent(error.body()));
+                        done = true;
+                    }
+                    None => {
+                        made.extend(chunks.last(usage).map(sent));
+                        made.push_back(Sent::default().data("[DONE]"));
+                        done = true;
+                    }
+                }
+            }
+        });
+        let sse = Sse::new(events).keep_alive(KeepAlive::default());
+        Ok(([("x-accel-buffering", "no")], sse).into_response())
+    }
+}
+
+fn sent(json: Json) -> Sent {
+    Sent::default().data(json.to_string())
+}
+
+/// What a stream's events hold.
+pub(super) trait Chunks {
+    /// What comes before the first piece of an answer.
+    fn first(&mut self, choice: usize) -> Option<Json>;
+    /// What a piece becomes.
+    fn piece(&mut self, choice: usize, piece: Piece) -> Vec<Json>;
+    /// What comes behind all answers.
+    fn last(&mut self, usage: Usage) -> Option<Json>;
+}
+
+/// The pieces of several jobs, as they come; those of a job in its order.
+struct Pieces {
+    jobs: Vec<(Job, usize)>,
+    samples: usize,
+}
+
+impl Pieces {
+    fn new(asked: Asked) -> Self {
+        let samples = asked.samples;
+        Self {
+            jobs: asked.jobs.into_iter().map(|job| (job, samples)).collect(),
+            samples,
+        }
+    }
+
+    async fn next(&mut self) -> Option<ApiResult<(usize, Piece)>> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    /// The next piece with the number of its answer; none when all have ended.
+    fn poll(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<ApiResult<(usize, Piece)>>> {
+        use std::task::Poll;
+        let mut open = false;
+        for (index, (job, left)) in self.jobs.iter_mut().enumerate() {
+            if *left == 0 {
+                continue;
+            }
+            open = true;
+            if let Poll::Ready(event) = job.events.poll_recv(context) {
+                let event = event.unwrap_or_else(lost);
+                let found = event.map(|(sample, piece)| {
+                    *left -= usize::from(piece.finish.is_some());
+                    (index * self.samples + sample, piece)
+                });
+                return Poll::Ready(Some(found));
+            }
+        }
+        match open {
+            true => Poll::Pending,
+            false => Poll::Ready(None),
+        }
+    }
+}
+
+/// What is left where the engine has ended before an answer did.
+fn lost() -> crate::engine::Event {
+    Err(ApiError::internal(
+        "the model stopped before the answer's end",
+    ))
+}
+
+/// A token's text as it stands in answers that tell probabilities. What is a part of a
+/// character has no text of its own and is written as OpenAI does, by its bytes.
+pub(super) fn token_text(tokenizer: &Tokenizer, token: u32) -> String {
+    match String::from_utf8(tokenizer.token_bytes(token)) {
+        Ok(text) => text,
+        Err(error) => {
+            let bytes = error.as_bytes().iter();
+            let escaped: String = bytes.map(|byte| format!("\\x{byte:02x}")).collect();
+            format!("bytes:{escaped}")
+        }
+    }
+}
+
+/// Probabilities of tokens as chat tells them.
+pub(super) fn chat_logprobs(tokenizer: &Tokenizer, told: &[TokenLogprobs]) -> Json {
+    let one = |token: u32, logprob: f32| {
+        json!({
+            "token": token_text(tokenizer, token),
+            "logprob": logprob,
+            "bytes": tokenizer.token_bytes(token),
+        })
+    };
+    let content: Vec<Json> = told
+        .iter()
+        .map(|told| {
+            let mut entry = one(told.token, told.logprob);
+            let top = told
+                .top
+                .iter()
+                .map(|(token, logprob)| one(*token, *logprob));
+            entry["top_logprobs"] = top.collect::<Vec<Json>>().into();
+            entry
+        })
+        .collect();
+    json!({"content": content, "refusal": null})
+}

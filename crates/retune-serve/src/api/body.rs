@@ -1,0 +1,48 @@
+//! The bodies of requests.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::error::{ApiError, ApiResult};
+
+/// A body of JSON. The header that says so may be missing.
+pub(crate) struct Body(pub(crate) Json);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
+            let status = match error.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            ApiError::new(status, "unreadable_body", error.body_text())
+        })?;
+        let read = serde_json::from_slice(&bytes);
+        let invalid = |error: serde_json::Error| {
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string())
+        };
+        Ok(Self(read.map_err(invalid)?))
+    }
+}
+
+impl Body {
+    /// The fields that `T` has. Others are left alone, as OpenAI does.
+    ///
+    /// # Errors
+    /// 400 with the name of the field that is wrong.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> ApiResult<T> {
+        serde_path_to_error::deserialize(&self.0).map_err(|error| {
+            let path = error.path().to_string();
+            let problem = error.inner().to_string();
+            match path.as_str() {
+                "." => ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", problem),
+                _ => ApiError::invalid(path.clone(), format!("{path}: {problem}")),
+            }
+        })
+    }
+}

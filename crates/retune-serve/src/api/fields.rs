@@ -1,0 +1,132 @@
+//! The fields that chat and completions have in common.
+
+use std::collections::BTreeMap;
+
+use retune_generate::Sampling;
+use serde::Deserialize;
+
+use crate::error::{ApiError, ApiResult};
+
+/// Answers that one request may ask for.
+const MOST_SAMPLES: u32 = 128;
+/// Tokens whose probability may be told beside each token.
+pub(crate) const MOST_LOGPROBS: usize = 20;
+
+/// How to answer: OpenAI's fields, and Hugging Face's where OpenAI has none.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct Fields {
+    pub(crate) model: Option<String>,
+    pub(crate) n: Option<u32>,
+    pub(crate) stream: Option<bool>,
+    pub(crate) stream_options: Option<StreamOptions>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    top_k: Option<i64>,
+    min_p: Option<f64>,
+    repetition_penalty: Option<f64>,
+    frequency_penalty: Option<f64>,
+    presence_penalty: Option<f64>,
+    seed: Option<i64>,
+    stop: Option<OneOrMany<String>>,
+    logit_bias: Option<BTreeMap<String, f64>>,
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    min_tokens: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(crate) struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected one value or a list of them")]
+pub(crate) enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    pub(crate) fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl Fields {
+    /// How many answers there are to be.
+    pub(crate) fn samples(&self) -> ApiResult<usize> {
+        match self.n.unwrap_or(1) {
+            n @ 1..=MOST_SAMPLES => Ok(n as usize),
+            n => Err(ApiError::invalid(
+                "n",
+                format!("n: expected 1 to {MOST_SAMPLES}, found {n}"),
+            )),
+        }
+    }
+
+    pub(crate) fn streams(&self) -> bool {
+        self.stream.unwrap_or(false)
+    }
+
+    /// Whether it says how long answers may be.
+    pub(crate) fn says_how_long(&self) -> bool {
+        self.max_tokens.or(self.max_completion_tokens).is_some()
+    }
+
+    pub(crate) fn includes_usage(&self) -> bool {
+        self.stream_options.unwrap_or_default().include_usage
+    }
+
+    /// The model's own sampling, with what the request says over it.
+    pub(crate) fn sampling(&self, own: &Sampling, logprobs: Option<usize>) -> ApiResult<Sampling> {
+        let mut sampling = own.clone();
+        if let Some(temperature) = self.temperature {
+            sampling.do_sample = temperature > 0.0;
+            sampling.temperature = temperature;
+        }
+        let set = |to: &mut f64, from: Option<f64>| *to = from.unwrap_or(*to);
+        set(&mut sampling.top_p, self.top_p);
+        set(&mut sampling.min_p, self.min_p);
+        set(&mut sampling.repetition_penalty, self.repetition_penalty);
+        set(&mut sampling.frequency_penalty, self.frequency_penalty);
+        set(&mut sampling.presence_penalty, self.presence_penalty);
+        if let Some(top_k) = self.top_k {
+            // vLLM's -1 is all, as 0 is.
+            sampling.top_k = usize::try_from(top_k.max(0)).unwrap_or(0);
+        }
+        sampling.seed = match self.seed {
+            Some(seed) => seed.cast_unsigned(),
+            // Every request draws anew.
+            None => uuid::Uuid::new_v4().as_u64_pair().0,
+        };
+        if let Some(stop) = &self.stop {
+            sampling.stop = stop.clone().into_vec();
+            sampling.stop.retain(|text| !text.is_empty());
+        }
+        if let Some(bias) = &self.logit_bias {
+            let read = |(token, bias): (&String, &f64)| {
+                let id = token.parse().map_err(|_| {
+                    ApiError::invalid(
+                        "logit_bias",
+                        format!("logit_bias: expected numbers of tokens, found {token:?}"),
+                    )
+                })?;
+                Ok((id, *bias))
+            };
+            sampling.logit_bias = bias.iter().map(read).collect::<ApiResult<_>>()?;
+        }
+        let tokens = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        if let Some(most) = self.max_completion_tokens.or(self.max_tokens) {
+            sampling.max_new_tokens = tokens(most);
+        }
+        if let Some(least) = self.min_tokens {
+            sampling.min_new_tokens = tokens(least);
+        }
+        sampling.logprobs = logprobs;
+        Ok(sampling)
+    }
+}

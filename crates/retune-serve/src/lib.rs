@@ -1,0 +1,19 @@
+//! Serving: a model and its adapters behind OpenAI's HTTP API.
+//!
+//! One thread, the [`Engine`], owns the model and answers all requests together,
+//! token by token; requests join and leave between its steps. The routes in `api/` turn
+//! HTTP into jobs of the engine and its pieces into answers or streams. A [`Server`] binds
+//! the two to an address.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod engine;
+mod error;
+mod models;
+mod server;
+
+pub use engine::{Engine, EngineOptions};
+pub use error::Error;
+pub use models::{Models, Served};
+pub use server::{Server, ServerOptions, bind};

@@ -1,0 +1,67 @@
+//! What is served under which name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use retune_generate::Assistant;
+
+use crate::error::{ApiError, ApiResult};
+use axum::http::StatusCode;
+
+/// A base model or one of its adapters, with the template, the system prompt and the
+/// sampling that belong to it.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// What requests call it.
+    pub name: String,
+    /// Model, adapter, template. All that a server serves have the same base.
+    pub assistant: Arc<Assistant>,
+}
+
+/// All that is served. Requests keep what they were begun with, whatever comes or goes.
+#[derive(Debug)]
+pub struct Models {
+    by_name: RwLock<BTreeMap<String, Served>>,
+    /// The one for requests that name none.
+    first: String,
+}
+
+impl Models {
+    /// Serves `first` alone.
+    pub fn new(first: Served) -> Self {
+        Self {
+            first: first.name.clone(),
+            by_name: RwLock::new(BTreeMap::from([(first.name.clone(), first)])),
+        }
+    }
+
+    /// Serves `served` too, in the place of what had its name.
+    pub fn add(&self, served: Served) {
+        let mut all = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(served.name.clone(), served);
+    }
+
+    /// All, the first first.
+    pub fn all(&self) -> Vec<Served> {
+        let all = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<Served> = all.values().cloned().collect();
+        found.sort_by_key(|served| served.name != self.first);
+        found
+    }
+
+    pub(crate) fn find(&self, name: Option<&str>) -> ApiResult<Served> {
+        let name = name.filter(|name| !name.is_empty()).unwrap_or(&self.first);
+        let all = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(name).cloned().ok_or_else(|| {
+            let names: Vec<&str> = all.keys().map(String::as_str).collect();
+            ApiError {
+                param: Some("model".to_owned()),
+                ..ApiError::new(
+                    StatusCode::NOT_FOUND,
+                    "model_not_found",
+                    format!("there is no model {name:?}; there are {}", names.join(", ")),
+                )
+            }
+        })
+    }
+}

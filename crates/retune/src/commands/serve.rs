@@ -1,0 +1,172 @@
+//! `retune serve`: a model and its adapters behind OpenAI's HTTP API.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::builder::RangedU64ValueParser;
+use retune_generate::{Assistant, Source};
+use retune_serve::{Engine, EngineOptions, Models, Served, Server, ServerOptions, bind};
+
+use super::sampling::OpenArgs;
+use crate::builtin;
+use crate::outcome::input_fault;
+use crate::output::plain;
+
+/// Answer requests as OpenAI's API does, with a model and its adapters.
+///
+///   retune serve output
+///
+///   curl http://127.0.0.1:7860/v1/chat/completions -d '{"messages": [{"role": "user", "content": "Hello!"}]}'
+///
+/// Of a run that trained an adapter, both the adapter and its base are there; requests
+/// choose by name. With none they get what is named first.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A model's folder, an adapter's, or a run's (its best checkpoint, or else its last)
+    folder: PathBuf,
+    /// Another adapter of the same model, and what requests call it; may be given several times
+    #[arg(long, value_name = "NAME=FOLDER", value_parser = named_folder)]
+    adapter: Vec<(String, PathBuf)>,
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// The port to listen on, or if it is taken the next that is free
+    #[arg(long, value_name = "N", default_value = "7860")]
+    port: u16,
+    /// What requests have to bring along as Authorization: Bearer KEY
+    #[arg(
+        long = "api-key",
+        value_name = "KEY",
+        env = "RETUNE_API_KEY",
+        hide_env_values = true
+    )]
+    api_key: Option<String>,
+    /// Listen on an address that others reach, without a key
+    #[arg(long = "allow-everyone")]
+    allow_everyone: bool,
+    /// Tokens that all requests together have room for
+    #[arg(long = "cache-tokens", value_name = "N", default_value = "32768", value_parser = RangedU64ValueParser::<usize>::new().range(64..=1 << 30))]
+    cache_tokens: usize,
+    /// Requests that may be open at once, running and waiting; more are told to come again
+    #[arg(long = "max-requests", value_name = "N", default_value = "256", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
+    max_requests: usize,
+    /// How long answers may take to end when the server is stopped
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    drain: u64,
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+fn named_folder(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
+            Ok((name.to_owned(), folder.into()))
+        }
+        _ => Err("expected NAME=FOLDER, such as zhenhuan=output".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if !args.host.is_loopback() && args.api_key.is_none() && !args.allow_everyone {
+        return Err(input_fault(format!(
+            "{} can be reached by others, and no key is asked for\nhint: name one with --api-key or RETUNE_API_KEY; or write --allow-everyone",
+            args.host
+        )));
+    }
+    let source = args.open.source(&args.folder)?;
+    let first = Served {
+        name: name_of(&args.folder),
+        assistant: Arc::new(args.open.open(source)?),
+    };
+    let assistant = Arc::clone(&first.assistant);
+    let models = Models::new(first);
+    for served in beside(&assistant, args)? {
+        models.add(served);
+    }
+    let options = EngineOptions {
+        cache_tokens: args.cache_tokens,
+        max_requests: args.max_requests,
+    };
+    let engine = Engine::start(assistant, &options)?;
+    let options = ServerOptions {
+        api_key: args.api_key.clone(),
+        drain: Duration::from_secs(args.drain),
+    };
+    let names: Vec<String> = models.all().into_iter().map(|own| own.name).collect();
+    let server = Server::new(engine, Arc::new(models), options);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let listener = bind(SocketAddr::new(args.host, args.port)).await?;
+        anstream::println!("models     {}", plain(&names.join(", ")));
+        anstream::println!("listening  http://{}", listener.local_addr()?);
+        server.run(listener, asked_to_stop()).await?;
+        Ok(())
+    })
+}
+
+/// The base of an adapter, and the other adapters.
+fn beside(first: &Assistant, args: &Args) -> Result<Vec<Served>> {
+    let mut found = Vec::new();
+    let base = &first.source.model;
+    if first.source.adapter.is_some() {
+        let source = Source {
+            adapter: None,
+            ..first.source.clone()
+        };
+        let name = builtin::shown(base);
+        let name = name_of(Path::new(&name));
+        found.extend(served(first, name, &source)?);
+    }
+    for (name, folder) in &args.adapter {
+        let source = builtin::find(folder, Some(base))?;
+        retune_train::check_adapter_base(folder_of(&source), base)?;
+        found.extend(served(first, name.clone(), &source)?);
+    }
+    Ok(found)
+}
+
+fn served(first: &Assistant, name: String, source: &Source) -> Result<Option<Served>> {
+    let assistant = first.beside(source)?;
+    Ok(assistant.map(|assistant| Served {
+        name,
+        assistant: Arc::new(assistant),
+    }))
+}
+
+fn folder_of(source: &Source) -> &Path {
+    source.adapter.as_ref().unwrap_or(&source.model)
+}
+
+/// What a folder's model is called: the last part of its path.
+fn name_of(folder: &Path) -> String {
+    let whole = folder
+        .canonicalize()
+        .unwrap_or_else(|_| folder.to_path_buf());
+    match whole.file_name() {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => folder.display().to_string(),
+    }
+}
+
+/// Ready when the user or the system wants the program to end.
+async fn asked_to_stop() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}

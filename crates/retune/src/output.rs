@@ -141,3 +141,15 @@ pub(crate) fn cache_folder() -> Result<PathBuf> {
     })?;
     Ok(folder.join("retune"))
 }
+
+/// The last part of a folder's path, which its model is called by.
+pub(crate) fn last_part(folder: &Path) -> String {
+    let whole = folder
+        .canonicalize()
+        .unwrap_or_else(|_| folder.to_path_buf());
+    let name = whole.file_name();
+    name.map_or_else(
+        || folder.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}

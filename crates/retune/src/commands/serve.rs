@@ -13,7 +13,7 @@ use retune_serve::{Engine, EngineOptions, Models, Served, Server, ServerOptions,
 use super::sampling::OpenArgs;
 use crate::builtin;
 use crate::outcome::input_fault;
-use crate::output::plain;
+use crate::output::{last_part, plain};
 
 /// Answer requests as OpenAI's API does, with a model and its adapters.
 ///
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let source = args.open.source(&args.folder)?;
     let first = Served {
-        name: name_of(&args.folder),
+        name: last_part(&args.folder),
         assistant: Arc::new(args.open.open(source)?),
     };
     let assistant = Arc::clone(&first.assistant);
@@ -120,7 +120,7 @@ fn beside(first: &Assistant, args: &Args) -> Result<Vec<Served>> {
             ..first.source.clone()
         };
         let name = builtin::shown(base);
-        let name = name_of(Path::new(&name));
+        let name = last_part(Path::new(&name));
         found.extend(served(first, name, &source)?);
     }
     for (name, folder) in &args.adapter {
@@ -141,17 +141,6 @@ fn served(first: &Assistant, name: String, source: &Source) -> Result<Option<Ser
 
 fn folder_of(source: &Source) -> &Path {
     source.adapter.as_ref().unwrap_or(&source.model)
-}
-
-/// What a folder's model is called: the last part of its path.
-fn name_of(folder: &Path) -> String {
-    let whole = folder
-        .canonicalize()
-        .unwrap_or_else(|_| folder.to_path_buf());
-    match whole.file_name() {
-        Some(name) => name.to_string_lossy().into_owned(),
-        None => folder.display().to_string(),
-    }
 }
 
 /// Ready when the user or the system wants the program to end.

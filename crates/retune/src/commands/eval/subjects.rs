@@ -8,6 +8,7 @@ use retune_generate::{Assistant, Source};
 use super::Args;
 use crate::builtin;
 use crate::outcome::input_fault;
+use crate::output::last_part;
 
 /// A model under a name.
 pub(super) struct Named {
@@ -86,17 +87,6 @@ fn base(source: &Source) -> Result<Option<Named>> {
             ..source.clone()
         },
     }))
-}
-
-fn last_part(folder: &Path) -> String {
-    let whole = folder
-        .canonicalize()
-        .unwrap_or_else(|_| folder.to_path_buf());
-    let name = whole.file_name();
-    name.map_or_else(
-        || folder.display().to_string(),
-        |name| name.to_string_lossy().into_owned(),
-    )
 }
 
 /// The checkpoints of the run in `folder`, by their steps.

@@ -23,15 +23,6 @@ pub struct EngineOptions {
     pub max_requests: usize,
 }
 
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self {
-            cache_tokens: 32_768,
-            max_requests: 256,
-        }
-    }
-}
-
 /// A piece of one of a job's answers, or why there are no more.
 pub(crate) type Event = Result<(usize, Piece), ApiError>;
 

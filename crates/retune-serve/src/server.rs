@@ -22,15 +22,6 @@ pub struct ServerOptions {
     pub drain: Duration,
 }
 
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self {
-            api_key: None,
-            drain: Duration::from_secs(30),
-        }
-    }
-}
-
 /// How often it is looked whether what is open has ended.
 const LOOK: Duration = Duration::from_millis(20);
 /// Ports that are tried, one after the other.

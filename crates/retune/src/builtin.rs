@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::Result;
 use retune_generate::{Error, Source};
@@ -145,7 +146,11 @@ fn is_whole(folder: &Path) -> bool {
 }
 
 /// The folder's name in a cache, which tells this program's base from those of others.
-fn folder_name() -> String {
+fn folder_name() -> &'static str {
+    &FOLDER_NAME
+}
+
+static FOLDER_NAME: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();
     for (name, bytes) in FILES {
         hash.update(name);
@@ -157,4 +162,4 @@ fn folder_name() -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     format!("{NAME}-{hex}")
-}
+});

@@ -9,7 +9,8 @@ use retune_data::Tokenizer;
 use retune_generate::{Finish, Piece, Request, TokenLogprobs};
 use serde_json::{Value as Json, json};
 
-use super::Shared;
+use super::fields::Fields;
+use super::{Shared, new_id, now};
 use crate::engine::Job;
 use crate::error::{ApiError, ApiResult};
 
@@ -48,6 +49,54 @@ impl Usage {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
+        })
+    }
+}
+
+/// What an answer and all chunks of its stream have in common.
+pub(super) struct Envelope {
+    id: String,
+    created: u64,
+    model: String,
+    /// Whether a stream tells what was used.
+    tells_usage: bool,
+}
+
+impl Envelope {
+    pub(super) fn new(prefix: &str, model: &str, fields: &Fields) -> Self {
+        Self {
+            id: new_id(prefix),
+            created: now(),
+            model: model.to_owned(),
+            tells_usage: fields.includes_usage(),
+        }
+    }
+
+    pub(super) fn body(&self, object: &str, choices: Json) -> Json {
+        json!({
+            "id": self.id,
+            "object": object,
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        })
+    }
+
+    /// A chunk of a stream. Where usage is told, it is null in all but the last.
+    pub(super) fn chunk(&self, object: &str, choices: Json) -> Json {
+        let mut chunk = self.body(object, choices);
+        if self.tells_usage {
+            chunk["usage"] = Json::Null;
+        }
+        chunk
+    }
+
+    /// The chunk behind all answers, if there is one.
+    pub(super) fn last(&self, object: &str, usage: Usage) -> Option<Json> {
+        self.tells_usage.then(|| {
+            let mut chunk = self.body(object, json!([]));
+            chunk["usage"] = usage.to_json();
+            chunk
         })
     }
 }

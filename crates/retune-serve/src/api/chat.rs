@@ -10,10 +10,10 @@ use retune_generate::{Assistant, Piece};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::answers::{Asked, Chunks, Usage, chat_logprobs, finish_reason, stop_reason};
+use super::Shared;
+use super::answers::{Asked, Chunks, Envelope, Usage, chat_logprobs, finish_reason, stop_reason};
 use super::body::Body;
 use super::fields::{Fields, MOST_LOGPROBS};
-use super::{Shared, new_id, now};
 use crate::error::{ApiError, ApiResult};
 
 #[derive(Debug, Deserialize)]
@@ -180,12 +180,9 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
     asked.check(&served.assistant.model, usize::MAX)?;
     let asked = Asked::new(&shared, vec![asked], samples)?;
     let answers = Described {
-        id: new_id("chatcmpl"),
-        created: now(),
-        model: served.name.clone(),
+        envelope: Envelope::new("chatcmpl", &served.name, &fields),
         assistant: Arc::clone(&served.assistant),
         told: told.is_some(),
-        usage: fields.includes_usage(),
     };
     if fields.streams() {
         return asked.stream(answers).await;
@@ -207,41 +204,24 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
             })
         })
         .collect();
-    let body = json!({
-        "id": answers.id,
-        "object": "chat.completion",
-        "created": answers.created,
-        "model": answers.model,
-        "choices": choices,
-        "usage": usage.to_json(),
-    });
+    let mut body = answers.envelope.body("chat.completion", choices.into());
+    body["usage"] = usage.to_json();
     Ok(JsonBody(body).into_response())
 }
 
-/// What all chunks of one answer have in common.
+/// What the object of a stream's chunk is called.
+const CHUNK: &str = "chat.completion.chunk";
+
+/// What makes the chunks of an answer.
 struct Described {
-    id: String,
-    created: u64,
-    model: String,
+    envelope: Envelope,
     assistant: Arc<Assistant>,
     told: bool,
-    usage: bool,
 }
 
 impl Described {
-    fn chunk(&self, choices: Json, usage: Option<Json>) -> Json {
-        let mut chunk = json!({
-            "id": self.id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-        });
-        // With usage asked for, it is null in all chunks but the last.
-        if self.usage {
-            chunk["usage"] = usage.unwrap_or(Json::Null);
-        }
-        chunk
+    fn chunk(&self, choice: Json) -> Json {
+        self.envelope.chunk(CHUNK, json!([choice]))
     }
 
     fn choice(&self, index: usize, delta: Json) -> Json {
@@ -253,7 +233,7 @@ impl Chunks for Described {
     /// The role, which stands in no other.
     fn first(&mut self, choice: usize) -> Option<Json> {
         let delta = json!({"role": "assistant", "content": "", "refusal": null});
-        Some(self.chunk(json!([self.choice(choice, delta)]), None))
+        Some(self.chunk(self.choice(choice, delta)))
     }
 
     fn piece(&mut self, choice: usize, piece: Piece) -> Vec<Json> {
@@ -264,19 +244,18 @@ impl Chunks for Described {
             if let Some(told) = told {
                 entry["logprobs"] = chat_logprobs(&self.assistant.tokenizer, &[told]);
             }
-            chunks.push(self.chunk(json!([entry]), None));
+            chunks.push(self.chunk(entry));
         }
         if piece.finish.is_some() {
             let mut entry = self.choice(choice, json!({}));
             entry["finish_reason"] = finish_reason(piece.finish);
             entry["stop_reason"] = stop_reason(piece.finish);
-            chunks.push(self.chunk(json!([entry]), None));
+            chunks.push(self.chunk(entry));
         }
         chunks
     }
 
     fn last(&mut self, usage: Usage) -> Option<Json> {
-        self.usage
-            .then(|| self.chunk(json!([]), Some(usage.to_json())))
+        self.envelope.last(CHUNK, usage)
     }
 }

@@ -10,10 +10,10 @@ use retune_generate::{Assistant, Piece, Request, TokenLogprobs};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::answers::{Asked, Chunks, Usage, finish_reason, stop_reason, token_text};
+use super::Shared;
+use super::answers::{Asked, Chunks, Envelope, Usage, finish_reason, stop_reason, token_text};
 use super::body::Body;
 use super::fields::{Fields, MOST_LOGPROBS};
-use super::{Shared, new_id, now};
 use crate::error::{ApiError, ApiResult};
 
 /// Prompts that one request may have.
@@ -112,11 +112,8 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
     }
     let asked = Asked::new(&shared, requests, samples)?;
     let mut described = Described {
-        id: new_id("cmpl"),
-        created: now(),
-        model: served.name.clone(),
+        envelope: Envelope::new("cmpl", &served.name, &fields),
         assistant: Arc::clone(&served.assistant),
-        usage: fields.includes_usage(),
         echoed: prompts
             .into_iter()
             .map(|prompt| match echo {
@@ -148,18 +145,18 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
             })
         })
         .collect();
-    let mut body = described.body(choices.into());
+    let mut body = described.envelope.body(OBJECT, choices.into());
     body["usage"] = usage.to_json();
     Ok(JsonBody(body).into_response())
 }
 
-/// What all chunks of one answer have in common.
+/// What answers and the chunks of streams are called.
+const OBJECT: &str = "text_completion";
+
+/// What makes the chunks of an answer.
 struct Described {
-    id: String,
-    created: u64,
-    model: String,
+    envelope: Envelope,
     assistant: Arc<Assistant>,
-    usage: bool,
     /// What comes before the answers to each prompt.
     echoed: Vec<String>,
     samples: usize,
@@ -172,22 +169,8 @@ impl Described {
         &self.echoed[choice / self.samples]
     }
 
-    fn body(&self, choices: Json) -> Json {
-        json!({
-            "id": self.id,
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-        })
-    }
-
-    fn chunk(&self, choices: Json, usage: Option<Json>) -> Json {
-        let mut chunk = self.body(choices);
-        if self.usage {
-            chunk["usage"] = usage.unwrap_or(Json::Null);
-        }
-        chunk
+    fn chunk(&self, choice: Json) -> Json {
+        self.envelope.chunk(OBJECT, json!([choice]))
     }
 
     /// Probabilities as completions tell them: lists, and where each token begins.
@@ -222,7 +205,7 @@ impl Described {
 impl Chunks for Described {
     fn first(&mut self, choice: usize) -> Option<Json> {
         let echo = self.echo(choice);
-        (!echo.is_empty()).then(|| self.chunk(json!([Self::entry(choice, echo)]), None))
+        (!echo.is_empty()).then(|| self.chunk(Self::entry(choice, echo)))
     }
 
     fn piece(&mut self, choice: usize, piece: Piece) -> Vec<Json> {
@@ -238,11 +221,10 @@ impl Chunks for Described {
         if piece.finish.is_some() {
             entry["stop_reason"] = stop_reason(piece.finish);
         }
-        vec![self.chunk(json!([entry]), None)]
+        vec![self.chunk(entry)]
     }
 
     fn last(&mut self, usage: Usage) -> Option<Json> {
-        self.usage
-            .then(|| self.chunk(json!([]), Some(usage.to_json())))
+        self.envelope.last(OBJECT, usage)
     }
 }

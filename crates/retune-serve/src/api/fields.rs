@@ -16,9 +16,9 @@ pub(crate) const MOST_LOGPROBS: usize = 20;
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Fields {
     pub(crate) model: Option<String>,
-    pub(crate) n: Option<u32>,
-    pub(crate) stream: Option<bool>,
-    pub(crate) stream_options: Option<StreamOptions>,
+    n: Option<u32>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
     temperature: Option<f64>,
     top_p: Option<f64>,
     top_k: Option<i64>,
@@ -35,20 +35,20 @@ pub(crate) struct Fields {
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub(crate) struct StreamOptions {
+struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, expecting = "expected one value or a list of them")]
-pub(crate) enum OneOrMany<T> {
+enum OneOrMany<T> {
     One(T),
     Many(Vec<T>),
 }
 
 impl<T> OneOrMany<T> {
-    pub(crate) fn into_vec(self) -> Vec<T> {
+    fn into_vec(self) -> Vec<T> {
         match self {
             Self::One(one) => vec![one],
             Self::Many(many) => many,

@@ -78,7 +78,7 @@ pub(super) unsafe fn bf16_tile(tile: &Tile<bf16>) {
     let rest = tile.groups % STEP;
     let width = tile.vectors * VECTOR;
     // SAFETY: the caller's tile is valid for all reads and writes of its blocks;
-    // `rest_of` gives a block of its own memory.
+    // `multiply_rest` reads a copy of its own.
     unsafe {
         if steps > 0 {
             let block = Block {

@@ -121,6 +121,8 @@ fn generator<'m>(assistant: &'m Assistant, adapters: &[Option<Arc<Adapter>>]) ->
                 max_new_tokens: ROUNDS + 8,
                 ..Sampling::default()
             },
+            grammar: None,
+            prompt_logprobs: None,
         };
         generator.add(request).expect("a request");
     }

@@ -1,6 +1,6 @@
 //! A model with its tokenizer, ready to be asked.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use retune_compute::ops::Packing;
 use retune_compute::{DType, Device, Tier};
@@ -9,6 +9,7 @@ use retune_model::{Adapter, Decoder, OpenOptions, Tuning};
 
 use crate::error::Result;
 use crate::generator::Request;
+use crate::grammar::Grammars;
 use crate::sampling::Sampling;
 use crate::source::Source;
 
@@ -32,6 +33,8 @@ pub struct Assistant {
     pub tokenizer: Tokenizer,
     /// How its makers would have it sampled.
     pub sampling: Sampling,
+    /// Made when the first is asked for, and had by all that have the model.
+    grammars: Arc<OnceLock<Grammars>>,
 }
 
 impl Assistant {
@@ -61,6 +64,7 @@ impl Assistant {
             source,
             model: Arc::new(model),
             tokenizer,
+            grammars: Arc::default(),
         })
     }
 
@@ -96,7 +100,20 @@ impl Assistant {
             model: Arc::clone(&self.model),
             sampling: self.sampling.clone(),
             source: source.clone(),
+            grammars: Arc::clone(&self.grammars),
         }))
+    }
+
+    /// What makes grammars for its answers.
+    ///
+    /// # Errors
+    /// `Grammar` if the tokenizer is not fit for them.
+    pub fn grammars(&self) -> Result<&Grammars> {
+        if let Some(grammars) = self.grammars.get() {
+            return Ok(grammars);
+        }
+        let made = Grammars::new(&self.tokenizer, self.model.config().vocab_size)?;
+        Ok(self.grammars.get_or_init(|| made))
     }
 
     /// The request to answer `conversation`. Without a system prompt, it gets that of
@@ -110,6 +127,8 @@ impl Assistant {
             prompt: self.tokenizer.prompt_ids(&conversation)?,
             adapter: self.adapter.clone(),
             sampling,
+            grammar: None,
+            prompt_logprobs: None,
         })
     }
 }

@@ -62,6 +62,12 @@ pub enum Error {
         "no token is left to choose from\nhint: relax no_repeat_ngram_size, logit_bias or min_new_tokens"
     )]
     NothingAllowed,
+    /// What an answer is to be cannot be made into a grammar.
+    #[error("{problem}")]
+    Grammar {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A prompt that leaves no room for an answer.
     #[error(
         "the prompt has {tokens} tokens, and the model takes {context} with the answer\nhint: shorten it, or leave out earlier turns"

@@ -7,6 +7,7 @@ use retune_data::Tokenizer;
 use retune_model::{Adapter, CachedTokens, Decoder, KvCache, NextTokens};
 
 use crate::error::{Error, Result};
+use crate::grammar::Grammar;
 use crate::logprobs::TokenLogprobs;
 use crate::loops::LoopRule;
 use crate::sampling::{History, Sampling};
@@ -30,6 +31,11 @@ pub struct Request {
     pub adapter: Option<Arc<Adapter>>,
     /// How to answer.
     pub sampling: Sampling,
+    /// What the answer may be; anything if there is none.
+    pub grammar: Option<Grammar>,
+    /// How many of the most likely tokens are told beside each token of the prompt; if
+    /// none, nothing is told of the prompt.
+    pub prompt_logprobs: Option<usize>,
 }
 
 impl Request {
@@ -90,8 +96,25 @@ pub struct Piece {
     pub token: Option<u32>,
     /// Its probability and those of others, if they are asked for.
     pub logprobs: Option<TokenLogprobs>,
+    /// The same of the next tokens of the prompt, the first of which has none. They come
+    /// before the answer, and with the first of several answers alone.
+    pub prompt: Vec<TokenLogprobs>,
     /// Whether this is the last piece.
     pub finish: Option<Finish>,
+}
+
+impl Piece {
+    /// One that says nothing.
+    fn new(request: u64) -> Self {
+        Self {
+            request,
+            text: String::new(),
+            token: None,
+            logprobs: None,
+            prompt: Vec::new(),
+            finish: None,
+        }
+    }
 }
 
 /// An answer that is being made.
@@ -99,22 +122,33 @@ pub struct Piece {
 struct Running {
     request: u64,
     sampling: Sampling,
+    grammar: Option<Grammar>,
     adapter: Option<Arc<Adapter>>,
     /// Prompt and answer.
     ids: Vec<u32>,
     prompt: usize,
+    prompt_logprobs: Option<usize>,
     text: TextStream,
     place: CachedTokens,
     /// Other answers to the same prompt, which begin when it is through.
-    others: Vec<(u64, Sampling)>,
+    others: Vec<Begun>,
+}
+
+/// An answer of which there is no token yet.
+#[derive(Debug)]
+struct Begun {
+    request: u64,
+    sampling: Sampling,
+    grammar: Option<Grammar>,
 }
 
 /// A prompt that waits, with the answers that it is to get.
 #[derive(Debug)]
 struct Waiting {
     prompt: Vec<u32>,
+    prompt_logprobs: Option<usize>,
     adapter: Option<Arc<Adapter>>,
-    answers: Vec<(u64, Sampling)>,
+    answers: Vec<Begun>,
 }
 
 /// Answers requests, as many at once as its cache has room for.
@@ -173,13 +207,18 @@ impl<'m> Generator<'m> {
                 seed,
                 ..request.sampling.clone()
             };
-            (self.requests + 1 + sample, sampling)
+            Begun {
+                request: self.requests + 1 + sample,
+                sampling,
+                grammar: request.grammar.clone(),
+            }
         });
-        let answers: Vec<(u64, Sampling)> = answers.collect();
-        let numbers: Vec<u64> = answers.iter().map(|(number, _)| *number).collect();
+        let answers: Vec<Begun> = answers.collect();
+        let numbers: Vec<u64> = answers.iter().map(|answer| answer.request).collect();
         self.requests += numbers.len() as u64;
         self.waiting.push_back(Waiting {
             prompt: request.prompt,
+            prompt_logprobs: request.prompt_logprobs,
             adapter: request.adapter,
             answers,
         });
@@ -190,7 +229,7 @@ impl<'m> Generator<'m> {
     pub fn cancel(&mut self, request: u64) {
         let all = self.waiting.iter_mut().map(|waiting| &mut waiting.answers);
         for answers in all.chain(self.running.iter_mut().map(|run| &mut run.others)) {
-            answers.retain(|(number, _)| *number != request);
+            answers.retain(|answer| answer.request != request);
         }
         self.waiting.retain(|waiting| !waiting.answers.is_empty());
         if let Some(index) = self.running.iter().position(|run| run.request == request) {
@@ -247,8 +286,14 @@ impl<'m> Generator<'m> {
         let width = self.model.config().vocab_size;
         let mut pieces = Vec::with_capacity(self.running.len());
         let mut begun = Vec::new();
-        for (logits, index) in logits.chunks_exact(width).zip(passed) {
+        let mut all = logits.chunks_exact(width);
+        for Passed { index, from, rows } in passed {
+            let rows: Vec<&[f32]> = all.by_ref().take(rows).collect();
             let run = &self.running[index];
+            if let Some(piece) = run.tell_prompt(from, &rows) {
+                pieces.push((run.request, piece));
+            }
+            let logits = rows[rows.len() - 1];
             if run.place.len() < run.ids.len() {
                 continue;
             }
@@ -304,95 +349,101 @@ impl<'m> Generator<'m> {
     }
 
     /// The logits behind what running answers have, or behind the next part of their
-    /// prompts, and whose they are. All that are past their prompts go on; prompts take
+    /// prompts, and whose they are: one row each, but for prompts of which something is
+    /// told. All that are past their prompts go on; prompts take
     /// turns at what is left of a pass, in their order.
-    fn pass(&mut self) -> Result<(Vec<f32>, Vec<usize>)> {
+    fn pass(&mut self) -> Result<(Vec<f32>, Vec<Passed>)> {
         let streams = self.running.iter().any(Running::is_past_its_prompt);
-        let mut left = if streams { PREFILL_BESIDE } else { PREFILL };
+        let tells = self.running.iter().any(Running::tells_prompt);
+        // A row of logits for each token of a prompt takes much memory.
+        let mut left = match streams || tells {
+            true => PREFILL_BESIDE,
+            false => PREFILL,
+        };
         let mut next = Vec::with_capacity(self.running.len());
         let mut passed = Vec::with_capacity(self.running.len());
+        let (mut rows, mut offset) = (Vec::with_capacity(self.running.len()), 0);
         for (index, run) in self.running.iter_mut().enumerate() {
-            let done = run.place.len();
+            let from = run.place.len();
             let mut end = run.ids.len();
             if !run.is_past_its_prompt() {
-                end = end.min(done + left);
-                left -= end - done;
+                end = end.min(from + left);
+                left -= end - from;
             }
-            if end == done {
+            if end == from {
                 continue;
             }
-            passed.push(index);
+            let new = end - from;
+            let count = if run.tells_prompt() { new } else { 1 };
+            passed.push(Passed {
+                index,
+                from,
+                rows: count,
+            });
+            offset += new;
+            rows.extend((offset - count..offset).map(|row| row as u32));
             next.push(NextTokens {
-                ids: &run.ids[done..end],
+                ids: &run.ids[from..end],
                 sequence: &mut run.place,
                 adapter: run.adapter.clone(),
             });
         }
-        let logits = self.model.next_logits(&mut next, &mut self.cache)?;
-        Ok((logits.to_f32_vec(), passed))
+        let hidden = self.model.next_hidden(&mut next, &rows, &mut self.cache)?;
+        Ok((self.model.logits_of(&hidden)?.to_f32_vec(), passed))
     }
 
     /// Gives a place to those who wait longest, while there is one.
     fn admit(&mut self) {
         while let Some(mut waiting) = self.waiting.pop_front() {
-            let (request, sampling) = waiting.answers[0].clone();
-            let tokens = waiting.prompt.len() + sampling.max_new_tokens;
-            let adapter = waiting.adapter.as_deref();
-            let place = self.cache.reserve_for(&waiting.prompt, adapter, tokens);
+            let tokens = waiting.prompt.len() + waiting.answers[0].sampling.max_new_tokens;
+            let place = match waiting.prompt_logprobs {
+                // All of the prompt has to be computed.
+                Some(_) => self.cache.reserve(tokens),
+                None => {
+                    let adapter = waiting.adapter.as_deref();
+                    self.cache.reserve_for(&waiting.prompt, adapter, tokens)
+                }
+            };
             let Some(place) = place else {
                 self.waiting.push_front(waiting);
                 return;
             };
+            let first = waiting.answers.remove(0);
+            let run = Running::new(first, waiting.prompt, waiting.adapter, place);
             self.running.push(Running {
-                request,
-                text: TextStream::new(&sampling.stop),
-                sampling,
-                adapter: waiting.adapter,
-                prompt: waiting.prompt.len(),
-                ids: waiting.prompt,
-                place,
-                others: waiting.answers.split_off(1),
+                prompt_logprobs: waiting.prompt_logprobs,
+                others: waiting.answers,
+                ..run
             });
         }
     }
 
     /// Other answers to the prompt of the running one at `index`, which is through. For
     /// whom there is no room now, the prompt is computed again later.
-    fn begin(&mut self, index: usize, others: Vec<(u64, Sampling)>) -> Result<Vec<Running>> {
+    fn begin(&mut self, index: usize, others: Vec<Begun>) -> Result<Vec<Running>> {
         let mut begun = Vec::new();
         let mut others = others.into_iter();
-        for (request, sampling) in others.by_ref() {
+        for other in others.by_ref() {
             let run = &self.running[index];
-            let tokens = run.prompt + sampling.max_new_tokens;
+            let tokens = run.prompt + other.sampling.max_new_tokens;
             let Some(place) = self.cache.fork(&run.place, tokens)? else {
-                let left = std::iter::once((request, sampling)).chain(others).collect();
+                let left = std::iter::once(other).chain(others).collect();
                 let (prompt, adapter) = (run.ids[..run.prompt].to_vec(), run.adapter.clone());
                 self.wait_again(prompt, adapter, left);
                 break;
             };
-            begun.push(Running {
-                request,
-                text: TextStream::new(&sampling.stop),
-                sampling,
-                adapter: run.adapter.clone(),
-                ids: run.ids[..run.prompt].to_vec(),
-                prompt: run.prompt,
-                place,
-                others: Vec::new(),
-            });
+            let prompt = run.ids[..run.prompt].to_vec();
+            begun.push(Running::new(other, prompt, run.adapter.clone(), place));
         }
         Ok(begun)
     }
 
-    fn wait_again(
-        &mut self,
-        prompt: Vec<u32>,
-        adapter: Option<Arc<Adapter>>,
-        answers: Vec<(u64, Sampling)>,
-    ) {
+    fn wait_again(&mut self, prompt: Vec<u32>, adapter: Option<Arc<Adapter>>, answers: Vec<Begun>) {
         if !answers.is_empty() {
             self.waiting.push_front(Waiting {
                 prompt,
+                // Told already, or whoever asked for it has gone.
+                prompt_logprobs: None,
                 adapter,
                 answers,
             });
@@ -416,6 +467,15 @@ impl<'m> Generator<'m> {
     }
 }
 
+/// What of a pass belongs to a running answer.
+struct Passed {
+    index: usize,
+    /// The place in prompt and answer of the first token that went through.
+    from: usize,
+    /// Rows of logits: those behind all the tokens that did, or behind the last.
+    rows: usize,
+}
+
 /// # Errors
 /// `NotFinite`.
 pub(crate) fn finite(logits: &[f32]) -> Result<()> {
@@ -426,9 +486,51 @@ pub(crate) fn finite(logits: &[f32]) -> Result<()> {
 }
 
 impl Running {
+    fn new(
+        answer: Begun,
+        prompt: Vec<u32>,
+        adapter: Option<Arc<Adapter>>,
+        place: CachedTokens,
+    ) -> Self {
+        Self {
+            request: answer.request,
+            text: TextStream::new(&answer.sampling.stop),
+            sampling: answer.sampling,
+            grammar: answer.grammar,
+            adapter,
+            prompt: prompt.len(),
+            prompt_logprobs: None,
+            ids: prompt,
+            place,
+            others: Vec::new(),
+        }
+    }
+
     /// Whether what comes next is a token of the answer.
     fn is_past_its_prompt(&self) -> bool {
         self.place.len() >= self.prompt
+    }
+
+    fn tells_prompt(&self) -> bool {
+        self.prompt_logprobs.is_some() && !self.is_past_its_prompt()
+    }
+
+    /// What `rows` of logits, the first of them behind the token `from`, say of the prompt.
+    fn tell_prompt(&self, from: usize, rows: &[&[f32]]) -> Option<Result<Piece>> {
+        let count = self.prompt_logprobs?;
+        let tokens = self.ids[..self.prompt].get(from + 1..)?;
+        let told = tokens.iter().zip(rows).map(|(token, logits)| {
+            finite(logits)?;
+            Ok(TokenLogprobs::new(logits, *token, count))
+        });
+        let told: Result<Vec<TokenLogprobs>> = told.collect();
+        match told {
+            Ok(told) if told.is_empty() => None,
+            told => Some(told.map(|prompt| Piece {
+                prompt,
+                ..Piece::new(self.request)
+            })),
+        }
     }
 
     /// Chooses the token that `logits` stand behind, and takes it.
@@ -439,22 +541,27 @@ impl Running {
             prompt: self.prompt,
             stop_ids,
         };
-        let chosen = self.sampling.choose(&mut logits.to_vec(), history);
+        let mut left = logits.to_vec();
+        if let Some(grammar) = &mut self.grammar {
+            grammar.restrict(&mut left)?;
+        }
+        let chosen = self.sampling.choose(&mut left, history);
         let token = chosen.ok_or(Error::NothingAllowed)?;
         let logprobs = self.sampling.logprobs;
         let logprobs = logprobs.map(|count| TokenLogprobs::new(logits, token, count));
         let mut piece = Piece {
-            request: self.request,
-            text: String::new(),
-            token: None,
             logprobs,
-            finish: None,
+            ..Piece::new(self.request)
         };
         if stop_ids.contains(&token) || self.sampling.stop_token_ids.contains(&token) {
             piece.text = self.text.finish(tokenizer);
             piece.finish = Some(Finish::Stop);
             return Ok(piece);
         }
+        let is_whole = match &mut self.grammar {
+            Some(grammar) => grammar.take(token)?,
+            None => false,
+        };
         self.ids.push(token);
         let (text, stopped) = self.text.push(tokenizer, token);
         piece.text = text;
@@ -468,7 +575,9 @@ impl Running {
             min_count: self.sampling.max_phrase_repeats,
             min_span: LEAST_REPEATED,
         };
-        if repeats.min_count > 0 && repeats.find(answer).is_some() {
+        if is_whole {
+            piece.finish = Some(Finish::Stop);
+        } else if repeats.min_count > 0 && repeats.find(answer).is_some() {
             piece.finish = Some(Finish::Repetition);
         } else if answer.len() == self.sampling.max_new_tokens {
             piece.finish = Some(Finish::Length);

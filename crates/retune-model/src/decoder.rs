@@ -145,8 +145,11 @@ impl Decoder {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
-    /// The logits of rows behind the last norm.
-    fn logits_of(&self, hidden: &Tensor) -> Result<Tensor> {
+    /// The logits of rows behind the last norm, `[rows, V]`, f32, from `[rows, C]`.
+    ///
+    /// # Errors
+    /// `ShapeMismatch`; no memory.
+    pub fn logits_of(&self, hidden: &Tensor) -> Result<Tensor> {
         let shape = [hidden.shape()[0], self.config.vocab_size];
         let mut logits = Tensor::empty(hidden.device(), &shape, DType::F32)?;
         let epilogue = Epilogue::default();
@@ -192,6 +195,30 @@ impl Decoder {
     /// # Panics
     /// If a sequence has no room for its new tokens, or none are given for it.
     pub fn next_logits(&self, next: &mut [NextTokens<'_>], cache: &mut KvCache) -> Result<Tensor> {
+        let mut end = 0;
+        let ends = next.iter().map(|next| {
+            end += next.ids.len() as u32;
+            end.wrapping_sub(1)
+        });
+        let rows: Vec<u32> = ends.collect();
+        self.logits_of(&self.next_hidden(next, &rows, cache)?)
+    }
+
+    /// What is behind the last norm for some of the new tokens of all sequences,
+    /// `[rows, C]`, in the type of products; `rows` are their numbers. Else as
+    /// [`Decoder::next_logits`].
+    ///
+    /// # Errors
+    /// As `next_logits`; `IndexOutOfRange` if there is no such row.
+    ///
+    /// # Panics
+    /// As `next_logits`.
+    pub fn next_hidden(
+        &self,
+        next: &mut [NextTokens<'_>],
+        rows: &[u32],
+        cache: &mut KvCache,
+    ) -> Result<Tensor> {
         let mut offsets = vec![0];
         let mut ids = Vec::new();
         for NextTokens { ids: new, .. } in next.iter() {
@@ -214,13 +241,12 @@ impl Decoder {
         for (block, cache) in self.blocks.iter().zip(&mut cache.layers) {
             block.forward_cached(&mut x, &pass, cache, &plan)?;
         }
-        let rows = offsets[1..].iter().map(|end| (end - 1) as u32);
-        let last = match ids.len() == next.len() {
+        let all = rows.len() == ids.len() && rows.iter().copied().eq(0..ids.len() as u32);
+        let rows = match all {
             true => x,
-            false => gather_rows(&x, &rows.collect::<Vec<u32>>())?,
+            false => gather_rows(&x, rows)?,
         };
-        let hidden = self.norm.forward(&last, self.dtype)?.y;
-        self.logits_of(&hidden)
+        Ok(self.norm.forward(&rows, self.dtype)?.y)
     }
 
     /// The cross-entropy of the scored rows, without dropout, with `adapter` beside

@@ -5,14 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use retune_generate::{Assistant, Generator, Piece, Request};
+use retune_generate::{Assistant, EmbedRequest, Embedder, Generator, Piece, Request};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use axum::http::StatusCode;
 
 use crate::error::{ApiError, ApiResult, Error};
+use crate::meters::{Meters, RequestMeters};
+
+/// Tokens of texts that become vectors, at a time.
+const EMBED: usize = 512;
+/// The same while answers are being written, which wait for it.
+const EMBED_BESIDE: usize = 128;
 
 /// How much an engine takes on.
 #[derive(Debug, Clone)]
@@ -29,12 +36,32 @@ pub(crate) type Event = Result<(usize, Piece), ApiError>;
 /// A request on its way through the engine. Dropping it ends its answers.
 pub(crate) struct Job {
     pub(crate) events: UnboundedReceiver<Event>,
-    open: Arc<AtomicUsize>,
+    _place: Place,
 }
 
-impl Drop for Job {
+/// Texts on their way through the engine. Dropping it ends that.
+pub(crate) struct EmbedJob {
+    vectors: Vec<oneshot::Receiver<ApiResult<Vec<f32>>>>,
+    _place: Place,
+}
+
+impl EmbedJob {
+    /// The vectors, in the order of the texts.
+    pub(crate) async fn wait(self) -> ApiResult<Vec<Vec<f32>>> {
+        let mut vectors = Vec::with_capacity(self.vectors.len());
+        for vector in self.vectors {
+            vectors.push(vector.await.map_err(|_| ended())??);
+        }
+        Ok(vectors)
+    }
+}
+
+/// One of the requests that may be open at once; given back when it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -42,7 +69,12 @@ enum Command {
     Answer {
         request: Box<Request>,
         samples: usize,
+        meters: Box<RequestMeters>,
         events: UnboundedSender<Event>,
+    },
+    Embed {
+        text: EmbedRequest,
+        vector: oneshot::Sender<ApiResult<Vec<f32>>>,
     },
     /// Says that the loop is alive.
     Probe(oneshot::Sender<Load>),
@@ -58,12 +90,12 @@ pub(crate) struct Load {
 }
 
 /// The model at work, on a thread of its own.
-#[derive(Debug)]
 pub struct Engine {
     commands: Option<Sender<Command>>,
     thread: Option<JoinHandle<()>>,
     open: Arc<AtomicUsize>,
     max_requests: usize,
+    meters: Arc<Meters>,
 }
 
 impl Engine {
@@ -75,6 +107,8 @@ impl Engine {
         let (commands, received) = channel();
         let (ready, started) = channel();
         let tokens = options.cache_tokens;
+        let meters = Arc::new(Meters::new());
+        let measured = Arc::clone(&meters);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
@@ -82,7 +116,16 @@ impl Engine {
                 match generator {
                     Ok(generator) => {
                         let _ = ready.send(Ok(()));
-                        Worker::new(tokens, generator).run(&received);
+                        let embedder = Embedder::new(&assistant.model);
+                        let worker = Worker {
+                            cache_tokens: tokens,
+                            generator,
+                            listeners: BTreeMap::new(),
+                            embedder,
+                            texts: BTreeMap::new(),
+                            meters: measured,
+                        };
+                        worker.run(&received);
                     }
                     Err(error) => drop(ready.send(Err(error))),
                 }
@@ -99,21 +142,49 @@ impl Engine {
             thread: Some(thread),
             open: Arc::new(AtomicUsize::new(0)),
             max_requests: options.max_requests,
+            meters,
         })
     }
 
-    /// Takes a request for `samples` answers.
+    /// Takes a request for `samples` answers of what is served as `model`.
     ///
     /// # Errors
     /// 429 if too many are open, 503 if the engine has ended.
-    pub(crate) fn answer(&self, request: Request, samples: usize) -> ApiResult<Job> {
+    pub(crate) fn answer(&self, model: &str, request: Request, samples: usize) -> ApiResult<Job> {
+        let place = self.place()?;
         let (events, received) = unbounded_channel();
-        self.open.fetch_add(1, Ordering::Relaxed);
-        // Given back when it is dropped, on every way out.
-        let job = Job {
+        self.send(Command::Answer {
+            meters: Box::new(self.meters.request(model, request.prompt.len())),
+            request: Box::new(request),
+            samples,
+            events,
+        })?;
+        Ok(Job {
             events: received,
-            open: Arc::clone(&self.open),
+            _place: place,
+        })
+    }
+
+    /// Takes texts that are to become vectors.
+    ///
+    /// # Errors
+    /// As for `answer`.
+    pub(crate) fn embed(&self, texts: Vec<EmbedRequest>) -> ApiResult<EmbedJob> {
+        let place = self.place()?;
+        let send = |text| {
+            let (vector, received) = oneshot::channel();
+            self.send(Command::Embed { text, vector })?;
+            Ok(received)
         };
+        Ok(EmbedJob {
+            vectors: texts.into_iter().map(send).collect::<ApiResult<_>>()?,
+            _place: place,
+        })
+    }
+
+    fn place(&self) -> ApiResult<Place> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(&self.open));
         if self.open() > self.max_requests {
             return Err(ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -121,12 +192,12 @@ impl Engine {
                 format!("{} requests are open already; try again", self.max_requests),
             ));
         }
-        self.send(Command::Answer {
-            request: Box::new(request),
-            samples,
-            events,
-        })?;
-        Ok(job)
+        Ok(place)
+    }
+
+    /// The figures of its work.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// Waits for the loop to come by, and what it has to do.
@@ -175,27 +246,24 @@ fn ended() -> ApiError {
 struct Listener {
     sample: usize,
     events: UnboundedSender<Event>,
+    meters: RequestMeters,
 }
 
 struct Worker<'m> {
     cache_tokens: usize,
     generator: Generator<'m>,
     listeners: BTreeMap<u64, Listener>,
+    embedder: Embedder<'m>,
+    texts: BTreeMap<u64, oneshot::Sender<ApiResult<Vec<f32>>>>,
+    meters: Arc<Meters>,
 }
 
-impl<'m> Worker<'m> {
-    fn new(cache_tokens: usize, generator: Generator<'m>) -> Self {
-        Self {
-            cache_tokens,
-            generator,
-            listeners: BTreeMap::new(),
-        }
-    }
-
+impl Worker<'_> {
     fn run(mut self, commands: &Receiver<Command>) {
         loop {
             // With nothing to do it waits; else it takes what has come meanwhile.
-            while self.generator.is_idle() {
+            while self.generator.is_idle() && self.embedder.is_idle() {
+                self.meters.loaded(self.load());
                 match commands.recv() {
                     Ok(command) => self.obey(command),
                     Err(_) => return,
@@ -209,7 +277,25 @@ impl<'m> Worker<'m> {
                 }
             }
             self.forget_those_who_left();
-            self.step();
+            self.meters.loaded(self.load());
+            if !self.generator.is_idle() {
+                let began = Instant::now();
+                self.step();
+                self.meters.stepped(began);
+            }
+            if !self.embedder.is_idle() {
+                self.embed();
+            }
+        }
+    }
+
+    fn load(&self) -> Load {
+        let running = self.generator.running();
+        Load {
+            running,
+            waiting: self.listeners.len().saturating_sub(running) + self.texts.len(),
+            free_tokens: self.generator.free_tokens(),
+            cache_tokens: self.cache_tokens,
         }
     }
 
@@ -218,24 +304,30 @@ impl<'m> Worker<'m> {
             Command::Answer {
                 request,
                 samples,
+                meters,
                 events,
             } => match self.generator.add_samples(*request, samples) {
                 Ok(numbers) => {
                     for (sample, number) in numbers.into_iter().enumerate() {
-                        let events = events.clone();
-                        self.listeners.insert(number, Listener { sample, events });
+                        let listener = Listener {
+                            sample,
+                            events: events.clone(),
+                            meters: (*meters).clone(),
+                        };
+                        self.listeners.insert(number, listener);
                     }
                 }
-                Err(error) => drop(events.send(Err(error.into()))),
+                Err(error) => {
+                    meters.failed();
+                    let _ = events.send(Err(error.into()));
+                }
+            },
+            Command::Embed { text, vector } => match self.embedder.add(text) {
+                Ok(number) => drop(self.texts.insert(number, vector)),
+                Err(error) => drop(vector.send(Err(error.into()))),
             },
             Command::Probe(answer) => {
-                let running = self.generator.running();
-                let _ = answer.send(Load {
-                    running,
-                    waiting: self.listeners.len().saturating_sub(running),
-                    free_tokens: self.generator.free_tokens(),
-                    cache_tokens: self.cache_tokens,
-                });
+                let _ = answer.send(self.load());
             }
         }
     }
@@ -245,7 +337,15 @@ impl<'m> Worker<'m> {
         self.listeners.retain(|number, listener| {
             let left = listener.events.is_closed();
             if left {
+                listener.meters.left();
                 self.generator.cancel(*number);
+            }
+            !left
+        });
+        self.texts.retain(|number, vector| {
+            let left = vector.is_closed();
+            if left {
+                self.embedder.cancel(*number);
             }
             !left
         });
@@ -264,7 +364,11 @@ impl<'m> Worker<'m> {
 
     fn pass_on(&mut self, number: u64, piece: Result<Piece, ApiError>) {
         let goes_on = matches!(&piece, Ok(piece) if piece.finish.is_none());
-        if let Some(listener) = self.listeners.get(&number) {
+        if let Some(listener) = self.listeners.get_mut(&number) {
+            match &piece {
+                Ok(piece) => listener.meters.wrote(piece),
+                Err(_) => listener.meters.failed(),
+            }
             // Whoever has gone is forgotten before the next step.
             let _ = listener
                 .events
@@ -275,9 +379,33 @@ impl<'m> Worker<'m> {
         }
     }
 
-    /// Ends all requests with `error`, and begins anew.
+    fn embed(&mut self) {
+        let tokens = match self.generator.is_idle() {
+            true => EMBED,
+            false => EMBED_BESIDE,
+        };
+        match self.embedder.step(tokens) {
+            Ok(vectors) => {
+                for (number, vector) in vectors {
+                    if let Some(listener) = self.texts.remove(&number) {
+                        let _ = listener.send(vector.map_err(ApiError::from));
+                    }
+                }
+            }
+            Err(error) => {
+                let error = ApiError::from(error);
+                for listener in std::mem::take(&mut self.texts).into_values() {
+                    let _ = listener.send(Err(error.clone()));
+                }
+                self.embedder.clear();
+            }
+        }
+    }
+
+    /// Ends all answers with `error`, and begins anew.
     fn fail(&mut self, error: &ApiError) {
         for listener in std::mem::take(&mut self.listeners).into_values() {
+            listener.meters.failed();
             let _ = listener.events.send(Err(error.clone()));
         }
         self.generator.clear();

@@ -21,6 +21,14 @@ pub enum Error {
         /// What the system says.
         problem: std::io::Error,
     },
+    /// A file is missing or not what it should be.
+    #[error("{} {problem}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A setting of the server makes no sense.
     #[error("{name}: {problem}")]
     Setting {
@@ -63,13 +71,30 @@ impl ApiError {
         }
     }
 
+    /// The client has not brought the key along that is asked for.
+    pub(crate) fn no_key(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
+    }
+
     /// There is nothing at `path`.
     pub(crate) fn nowhere(path: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "unknown_url",
             format!(
-                "there is no {path} here; there are /v1/models, /v1/chat/completions, /v1/completions, /tokenize, /detokenize, /health, and a page at /"
+                "there is no {path} here; there are /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings, /tokenize, /detokenize, /health, /metrics, /openapi.json, and a page at /"
+            ),
+        )
+    }
+
+    /// The answer takes longer than `time`.
+    pub(crate) fn too_late(time: std::time::Duration) -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "deadline",
+            format!(
+                "the answer was not there after {} s; ask for fewer tokens, or come when there is less to do",
+                time.as_secs_f64()
             ),
         )
     }
@@ -107,6 +132,7 @@ impl From<Generate> for ApiError {
             Generate::EmptyPrompt | Generate::UnknownToken { .. } => {
                 Self::invalid("prompt", error.to_string())
             }
+            Generate::Grammar { .. } => Self::invalid("response_format", error.to_string()),
             Generate::NothingAllowed => Self::invalid("logit_bias", error.to_string()),
             // A template that refuses the messages.
             Generate::Tokens(_) => Self::invalid("messages", error.to_string()),

@@ -7,13 +7,18 @@
 
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod api;
 mod engine;
 mod error;
+mod meters;
 mod models;
 mod server;
+mod tls;
 
+pub use adapters::{AdapterFolder, OpenAdapter};
 pub use engine::{Engine, EngineOptions};
 pub use error::Error;
 pub use models::{Models, Served};
 pub use server::{Server, ServerOptions, bind};
+pub use tls::TlsFiles;

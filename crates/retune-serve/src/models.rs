@@ -41,6 +41,53 @@ impl Models {
         all.insert(served.name.clone(), served);
     }
 
+    /// Whether an adapter may be served as `name`: nothing else has that name.
+    ///
+    /// # Errors
+    /// 400.
+    pub(crate) fn check_place(&self, name: &str) -> ApiResult<()> {
+        let all = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        self.may_go(all.get(name))
+    }
+
+    /// Serves `served` too, in the place of the adapter that has its name; returned is
+    /// whether there was one.
+    ///
+    /// # Errors
+    /// As for `check_place`.
+    pub(crate) fn put(&self, served: Served) -> ApiResult<bool> {
+        let mut all = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        self.may_go(all.get(&served.name))?;
+        Ok(all.insert(served.name.clone(), served).is_some())
+    }
+
+    /// Serves the adapter `name` no longer.
+    ///
+    /// # Errors
+    /// 404 if there is none, 400 if it has to stay.
+    pub(crate) fn remove(&self, name: &str) -> ApiResult<()> {
+        let mut all = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        match all.get(name) {
+            None => Err(unknown(name, &all)),
+            found => self.may_go(found).map(|()| drop(all.remove(name))),
+        }
+    }
+
+    fn may_go(&self, served: Option<&Served>) -> ApiResult<()> {
+        let Some(served) = served else {
+            return Ok(());
+        };
+        let name = &served.name;
+        let problem = match served.assistant.adapter {
+            None => format!("lora_name: {name:?} is the base model"),
+            Some(_) if *name == self.first => {
+                format!("lora_name: {name:?} answers requests that name no model, and stays")
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(ApiError::invalid("lora_name", problem))
+    }
+
     /// All, the first first.
     pub fn all(&self) -> Vec<Served> {
         let all = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
@@ -52,16 +99,18 @@ impl Models {
     pub(crate) fn find(&self, name: Option<&str>) -> ApiResult<Served> {
         let name = name.filter(|name| !name.is_empty()).unwrap_or(&self.first);
         let all = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(name).cloned().ok_or_else(|| {
-            let names: Vec<&str> = all.keys().map(String::as_str).collect();
-            ApiError {
-                param: Some("model".to_owned()),
-                ..ApiError::new(
-                    StatusCode::NOT_FOUND,
-                    "model_not_found",
-                    format!("there is no model {name:?}; there are {}", names.join(", ")),
-                )
-            }
-        })
+        all.get(name).cloned().ok_or_else(|| unknown(name, &all))
+    }
+}
+
+fn unknown(name: &str, all: &BTreeMap<String, Served>) -> ApiError {
+    let names: Vec<&str> = all.keys().map(String::as_str).collect();
+    ApiError {
+        param: Some("model".to_owned()),
+        ..ApiError::new(
+            StatusCode::NOT_FOUND,
+            "model_not_found",
+            format!("there is no model {name:?}; there are {}", names.join(", ")),
+        )
     }
 }

@@ -1,23 +1,39 @@
 //! Listening, answering, and going down in good order.
 
-use std::future::{Future, IntoFuture as _};
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
 
-use crate::api::{Shared, now, router};
+use crate::adapters::AdapterFolder;
+use crate::api::{Shared, router};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::models::Models;
+use crate::tls::TlsFiles;
 
 /// How a server is set up.
-#[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// What requests have to bring along as `Authorization: Bearer …`.
     pub api_key: Option<String>,
+    /// The adapters that can be loaded while it runs.
+    pub adapters: Option<AdapterFolder>,
+    /// Certificate and key, to be spoken to by HTTPS.
+    pub tls: Option<TlsFiles>,
+    /// How long a request may take until its last token, waiting included.
+    pub request_time: Duration,
     /// How long answers that are being made may take when the server goes down.
     pub drain: Duration,
 }
@@ -26,6 +42,20 @@ pub struct ServerOptions {
 const LOOK: Duration = Duration::from_millis(20);
 /// Ports that are tried, one after the other.
 const TRIES: u16 = 100;
+/// Connections that may be open at once; others wait until one ends.
+const MOST_CONNECTIONS: usize = 4096;
+/// How long a client may take to send a request's headers, the first or the next one.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take to read something.
+const READ_TIME: Duration = Duration::from_secs(60);
+/// How long a client may take to agree on a cipher.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Bytes that a request's headers may have.
+const HEADER_BYTES: usize = 64 << 10;
+/// How long what was answered may take to leave when the server goes down.
+const FLUSH: Duration = Duration::from_secs(2);
+/// How often figures are summed up.
+const SUM_UP: Duration = Duration::from_secs(5);
 
 /// Listens on `address`, or if its port is taken on the next one that is free. Port 0 is
 /// any that is free.
@@ -58,22 +88,28 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 /// A model behind HTTP.
 pub struct Server {
     shared: Arc<Shared>,
+    tls: Option<TlsAcceptor>,
     drain: Duration,
 }
 
 impl Server {
     /// A server of `models`, which `engine` answers.
-    pub fn new(engine: Engine, models: Arc<Models>, options: ServerOptions) -> Self {
-        Self {
-            shared: Arc::new(Shared {
+    ///
+    /// # Errors
+    /// `File` or `Setting` if the certificate or its key cannot be used.
+    pub fn new(engine: Engine, models: Arc<Models>, options: ServerOptions) -> Result<Self, Error> {
+        let tls = options.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
+        Ok(Self {
+            shared: Arc::new(Shared::new(
                 engine,
                 models,
-                api_key: options.api_key,
-                draining: AtomicBool::new(false),
-                started: now(),
-            }),
+                options.api_key,
+                options.adapters,
+                options.request_time,
+            )),
+            tls,
             drain: options.drain,
-        }
+        })
     }
 
     /// Answers what comes through `listener` until `stop` is ready. Then new requests are
@@ -87,10 +123,7 @@ impl Server {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
-        let address = listener
-            .local_addr()
-            .unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());
-        let (stopping, mut stopped) = tokio::sync::watch::channel(false);
+        let (stopping, mut stopped) = watch::channel(false);
         let shared = Arc::clone(&self.shared);
         let down = async move {
             stop.await;
@@ -101,18 +134,114 @@ impl Server {
                 tokio::time::sleep(LOOK).await;
             }
         };
+        let drain = self.drain;
         let limit = async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;
-            tokio::time::sleep(self.drain).await;
+            tokio::time::sleep(drain).await;
         };
-        let routes = router(Arc::clone(&self.shared));
-        let serve = axum::serve(listener, routes).with_graceful_shutdown(down);
         tokio::select! {
-            ended = serve.into_future() => ended.map_err(|problem| Error::Address {
-                address: address.to_string(),
-                problem,
-            }),
+            ended = self.accept(listener, down) => ended,
             () = limit => Ok(()),
         }
     }
+
+    async fn accept(
+        &self,
+        listener: TcpListener,
+        down: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let address = listener
+            .local_addr()
+            .unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());
+        let routes = router(Arc::clone(&self.shared));
+        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        let mut sum_up = tokio::time::interval(SUM_UP);
+        tokio::pin!(down);
+        loop {
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (listener.accept().await, place)
+            };
+            tokio::select! {
+                () = &mut down => break,
+                _ = sum_up.tick() => self.shared.engine.meters().sum_up(),
+                (accepted, place) = next => match (accepted, place) {
+                    (Ok((stream, _)), Ok(place)) => {
+                        self.connect(stream, routes.clone(), &graceful, place);
+                    }
+                    (Err(problem), _) if is_of_one(&problem) => {}
+                    (Err(problem), _) if is_for_want(&problem) => {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                    (Err(problem), _) => {
+                        return Err(Error::Address { address: address.to_string(), problem });
+                    }
+                    // Nobody closes the semaphore.
+                    (_, Err(_)) => break,
+                },
+            }
+        }
+        drop(listener);
+        let _ = tokio::time::timeout(FLUSH, graceful.shutdown()).await;
+        Ok(())
+    }
+
+    /// Answers what comes through `stream`, for as long as `place` is had.
+    fn connect(
+        &self,
+        stream: TcpStream,
+        routes: Router,
+        graceful: &GracefulShutdown,
+        place: OwnedSemaphorePermit,
+    ) {
+        // Tokens are small, and are to leave at once.
+        let _ = stream.set_nodelay(true);
+        let watcher = graceful.watcher();
+        let tls = self.tls.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            match tls {
+                None => talk(stream, routes, watcher).await,
+                Some(tls) => {
+                    let agreed = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await;
+                    if let Ok(Ok(stream)) = agreed {
+                        talk(stream, routes, watcher).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Whether it is of one connection that did not come about.
+fn is_of_one(problem: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        problem.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
+    )
+}
+
+/// Whether the system has no more of something, such as open files, which it will have
+/// again.
+fn is_for_want(problem: &std::io::Error) -> bool {
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM have no kinds of their own that are stable.
+    problem.raw_os_error().is_some()
+}
+
+async fn talk<S>(stream: S, routes: Router, watcher: hyper_util::server::graceful::Watcher)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(READ_TIME));
+    let io = TokioIo::new(Box::pin(stream));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(io, TowerToHyperService::new(routes));
+    // How one connection ends is nobody else's concern.
+    let _ = watcher.watch(connection).await;
 }

@@ -1,4 +1,4 @@
-// The server's API: its models, and answers as they come.
+// The server's API: its models, answers as they come, runs, and what is wrong with data.
 
 import { askForKey } from "./key.js";
 import { events } from "./sse.js";
@@ -11,6 +11,7 @@ export class ApiError extends Error {
   constructor(status, error, retryAfter = null) {
     super(typeof error?.message === "string" ? error.message : `HTTP ${status}`);
     this.status = status;
+    this.code = error?.code ?? null;
     this.retryAfter = retryAfter;
   }
 }
@@ -45,6 +46,34 @@ export async function* streamChat(request, signal) {
     yield chunk;
   }
   throw new BrokenStream();
+}
+
+/** The runs: `{ folder, runs: [{ id, state, step, max_steps, … }] }`, the one changed last first. */
+export async function listRuns(signal) {
+  return (await send("runs", { signal })).json();
+}
+
+/** The lines of a run's metrics from a byte on: `{ state, events, next, more, from_start }`. */
+export async function runMetrics(id, after, signal) {
+  return (await send(`runs/${encodeURIComponent(id)}/metrics?after=${after}`, { signal })).json();
+}
+
+/** What is wrong with a data file, as `retune data lint --json` says it. */
+export function lintData(file, settings, signal) {
+  return sendData("lint", file, settings, signal);
+}
+
+/** A row of a data file, token by token: `{ row, line, length, scored, tokens, turns, cut }`. */
+export function dataRow(file, row, settings, signal) {
+  return sendData("row", file, { row, ...settings }, signal);
+}
+
+// `file`: `{ name, bytes }`. Settings that are null are left to the server.
+async function sendData(what, { name, bytes }, settings, signal) {
+  const given = Object.entries(settings).filter(([, value]) => value !== null);
+  const query = new URLSearchParams({ name, ...Object.fromEntries(given) });
+  const headers = { "Content-Type": "application/octet-stream" };
+  return (await send(`data/${what}?${query}`, { method: "POST", headers, body: bytes, signal })).json();
 }
 
 /** Sends a request, with the API key where the server wants one. */

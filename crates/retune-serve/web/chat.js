@@ -16,7 +16,7 @@ import { transcript } from "./transcript.js";
 // The conversation that a tab shows is there again when the tab is loaded again.
 const OPEN = "retune.open";
 
-/** Builds the chat in `root`; what it returns takes it down. */
+/** Builds the chat in `root`: a view of main.js. */
 export function mount(root) {
   let models = [];
   let conversation = history.load(session.get(OPEN)) ?? newConversation([""], "");
@@ -59,9 +59,8 @@ export function mount(root) {
 
   async function refreshModels() {
     try {
-      models = await listModels(unmounted.signal);
+      models = await listModels();
     } catch (error) {
-      if (unmounted.signal.aborted) return;
       const { key, values } = explain(error);
       notice.show("modelsFailed", { reason: phrase(key, values) }, { text: "retry", run: refreshModels });
       return;
@@ -200,16 +199,13 @@ export function mount(root) {
     messages.busy(on);
   }
 
-  // Up, and down again
-
-  const unmounted = new AbortController();
-  const listen = (target, event, listener) => target.addEventListener(event, listener, { signal: unmounted.signal });
   // Adapters come and go while the server runs.
-  listen(document, "visibilitychange", () => document.visibilityState === "visible" && !running && refreshModels());
+  const shown = () => running || refreshModels();
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && shown());
   // Another tab kept or deleted one; or dates are written otherwise.
-  listen(window, "storage", () => past.list(conversation.id));
-  listen(window, "languagechange", () => past.list(conversation.id));
-  listen(window, "pagehide", () => running && history.save(conversation));
+  addEventListener("storage", () => past.list(conversation.id));
+  addEventListener("languagechange", () => past.list(conversation.id));
+  addEventListener("pagehide", () => running && history.save(conversation));
 
   root.append(
     element(
@@ -225,12 +221,5 @@ export function mount(root) {
     past.panel.open();
     input.focus();
   }
-  refreshModels();
-
-  return () => {
-    unmounted.abort();
-    running?.abort();
-    past.panel.unmount();
-    settings.panel.unmount();
-  };
+  return { shown, hidden() {}, focus: input.focus };
 }

@@ -7,7 +7,7 @@ const NARROW = matchMedia("(max-width: 60rem)");
 
 /**
  * A closed panel. `toggle` is the button that opens and closes it.
- * Gives `{ node, open(), closeDrawer(), unmount() }`.
+ * Gives `{ node, open(), closeDrawer(), isDrawer() }`.
  */
 export function panel(id, title, toggle, ...content) {
   const node = element(
@@ -46,6 +46,5 @@ export function panel(id, title, toggle, ...content) {
   node.addEventListener("click", (event) => event.target === node && closeDrawer());
   NARROW.addEventListener("change", resized);
   tell();
-  const unmount = () => NARROW.removeEventListener("change", resized);
-  return { node, open, closeDrawer, isDrawer: () => NARROW.matches, unmount };
+  return { node, open, closeDrawer, isDrawer: () => NARROW.matches };
 }

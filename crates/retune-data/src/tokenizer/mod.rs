@@ -38,6 +38,7 @@ pub struct Tokenizer {
     template_source: Option<String>,
     /// For conversations with tools, where the model has one of its own.
     tool_template: Option<ChatTemplate>,
+    tool_template_source: Option<String>,
     /// What every template gets.
     variables: Map<String, Json>,
     /// The texts of special tokens, the longest first.
@@ -110,6 +111,7 @@ impl Tokenizer {
             source.map(|source| ChatTemplate::new(&source)).transpose()
         };
         let template_source = sources.plain.clone();
+        let tool_template_source = sources.tools.clone();
         let template = compile(sources.plain)?;
         let tool_template = compile(sources.tools)?;
         Ok(Self {
@@ -121,6 +123,7 @@ impl Tokenizer {
             template,
             template_source,
             tool_template,
+            tool_template_source,
             variables,
             fingerprint: hash.finalize().into(),
         })
@@ -134,6 +137,13 @@ impl Tokenizer {
     /// The chat template, as it was read.
     pub fn template_source(&self) -> Option<&str> {
         self.template_source.as_deref()
+    }
+
+    /// The same of the template for conversations with tools, which may be another.
+    pub fn tool_template_source(&self) -> Option<&str> {
+        self.tool_template_source
+            .as_deref()
+            .or(self.template_source())
     }
 
     /// Which tokenizer, template and special tokens these are: the same for the

@@ -120,6 +120,8 @@ fn each_answers_through_its_own_adapter_as_if_it_were_alone() {
                     min_new_tokens: 12,
                     ..Sampling::default()
                 },
+                grammar: None,
+                prompt_logprobs: None,
             })
             .collect();
         let alone: Vec<Vec<u32>> = requests
@@ -153,6 +155,8 @@ fn several_answers_to_a_prompt_are_those_of_their_seeds() {
             seed,
             ..Sampling::default()
         },
+        grammar: None,
+        prompt_logprobs: None,
     };
     let alone = run(&model, &tokenizer, (5..11).map(request).collect());
     assert!(alone.windows(2).all(|pair| pair[0] != pair[1]));
@@ -195,6 +199,8 @@ fn probabilities_are_those_of_the_model() {
             logprobs: Some(512),
             ..Sampling::default()
         },
+        grammar: None,
+        prompt_logprobs: None,
     };
     let mut generator = Generator::new(&model, &tokenizer, 64).expect("memory");
     generator.add(request).expect("a request");
@@ -227,6 +233,8 @@ fn an_answer_that_turns_in_a_circle_is_ended() {
             max_phrase_repeats,
             ..Sampling::default()
         },
+        grammar: None,
+        prompt_logprobs: None,
     };
     let mut generator = Generator::new(&model, &tokenizer, 128).expect("memory");
     let mut text = String::new();

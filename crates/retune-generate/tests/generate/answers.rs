@@ -160,6 +160,8 @@ fn what_cannot_be_answered_is_said_with_its_figures() {
         prompt,
         adapter: None,
         sampling: sampling.clone(),
+        grammar: None,
+        prompt_logprobs: None,
     };
     assert!(matches!(
         generator.add(request(Vec::new())),

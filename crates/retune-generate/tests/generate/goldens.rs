@@ -144,6 +144,8 @@ fn beams_are_hugging_faces() {
                     .collect(),
                 ..Sampling::default()
             },
+            grammar: None,
+            prompt_logprobs: None,
         };
         let found = case
             .search
@@ -183,6 +185,8 @@ fn greedy_text_is_that_of_pytorch_with_and_without_an_adapter() {
                     ..Sampling::default()
                 },
                 prompt,
+                grammar: None,
+                prompt_logprobs: None,
             };
             let begun = request.prompt.len();
             let mut generator = Generator::new(&model, &tokenizer, 256).expect("memory");
@@ -215,6 +219,8 @@ fn a_story_is_told_as_llama2_c_tells_it() {
             max_new_tokens: 200,
             ..Sampling::default()
         },
+        grammar: None,
+        prompt_logprobs: None,
     };
     let mut generator =
         Generator::new(&assistant.model, &assistant.tokenizer, 256).expect("memory");

@@ -54,6 +54,9 @@ pub struct NextTokens<'a> {
 }
 
 impl KvCache {
+    /// Tokens of a block. A sequence takes whole ones.
+    pub const BLOCK: usize = BLOCK;
+
     /// A cache with room for `tokens` tokens of `model`, rounded up to blocks. Memory
     /// that is not written is not taken.
     ///

@@ -6,6 +6,8 @@ use std::time::Duration;
 use axum::Json as JsonBody;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use serde_json::{Value as Json, json};
 
 use super::Shared;
@@ -83,4 +85,10 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> ApiResult<JsonB
         "cache_tokens": load.cache_tokens,
         "free_tokens": load.free_tokens,
     })))
+}
+
+/// Figures of the work, as Prometheus reads them.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(CONTENT_TYPE, kind)], shared.engine.meters().render())
 }

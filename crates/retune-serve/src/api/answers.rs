@@ -1,6 +1,9 @@
 //! From the engine's pieces to answers, whole or as a stream of events.
 
 use std::convert::Infallible;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::time::Duration;
 
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -8,6 +11,7 @@ use futures_util::stream;
 use retune_data::Tokenizer;
 use retune_generate::{Finish, Piece, Request, TokenLogprobs};
 use serde_json::{Value as Json, json};
+use tokio::time::Sleep;
 
 use super::fields::Fields;
 use super::{Shared, new_id, now};
@@ -21,6 +25,8 @@ pub(super) struct Answer {
     /// Its tokens, without one that ends it.
     pub(super) tokens: usize,
     pub(super) logprobs: Vec<TokenLogprobs>,
+    /// What is told of the prompt's tokens, with the first of its answers.
+    pub(super) prompt: Vec<TokenLogprobs>,
     pub(super) finish: Option<Finish>,
 }
 
@@ -32,6 +38,7 @@ impl Answer {
         if piece.token.is_some() {
             self.logprobs.extend(piece.logprobs);
         }
+        self.prompt.extend(piece.prompt);
         self.finish = piece.finish.or(self.finish);
     }
 }
@@ -124,35 +131,43 @@ pub(super) struct Asked {
     samples: usize,
     /// Tokens of all prompts.
     prompt: usize,
+    /// When there must be an end of it.
+    deadline: Pin<Box<Sleep>>,
+    time: Duration,
 }
 
 impl Asked {
-    /// Gives them to the engine.
-    pub(super) fn new(shared: &Shared, requests: Vec<Request>, samples: usize) -> ApiResult<Self> {
+    /// Gives them to the engine, for what is served as `model`.
+    pub(super) fn new(
+        shared: &Shared,
+        model: &str,
+        requests: Vec<Request>,
+        samples: usize,
+    ) -> ApiResult<Self> {
         let prompt = requests.iter().map(|request| request.prompt.len()).sum();
         let jobs = requests
             .into_iter()
-            .map(|request| shared.engine.answer(request, samples));
+            .map(|request| shared.engine.answer(model, request, samples));
         Ok(Self {
             jobs: jobs.collect::<ApiResult<_>>()?,
             samples,
             prompt,
+            deadline: Box::pin(tokio::time::sleep(shared.request_time)),
+            time: shared.request_time,
         })
     }
 
     /// All answers, those to the first prompt first.
     pub(super) async fn wait(self) -> ApiResult<(Vec<Answer>, Usage)> {
-        let mut answers = Vec::new();
-        for mut job in self.jobs {
-            let mut own = vec![Answer::default(); self.samples];
-            while own.iter().any(|answer| answer.finish.is_none()) {
-                let (sample, piece) = job.events.recv().await.unwrap_or_else(lost)?;
-                own[sample].take(piece);
-            }
-            answers.append(&mut own);
+        let prompt = self.prompt;
+        let mut answers = vec![Answer::default(); self.jobs.len() * self.samples];
+        let mut pieces = Pieces::new(self);
+        while let Some(piece) = pieces.next().await {
+            let (choice, piece) = piece?;
+            answers[choice].take(piece);
         }
         let usage = Usage {
-            prompt: self.prompt,
+            prompt,
             completion: answers.iter().map(|answer| answer.tokens).sum(),
         };
         Ok((answers, usage))
@@ -242,6 +257,8 @@ pub(super) trait Chunks {
 struct Pieces {
     jobs: Vec<(Job, usize)>,
     samples: usize,
+    deadline: Pin<Box<Sleep>>,
+    time: Duration,
 }
 
 impl Pieces {
@@ -250,6 +267,8 @@ impl Pieces {
         Self {
             jobs: asked.jobs.into_iter().map(|job| (job, samples)).collect(),
             samples,
+            deadline: asked.deadline,
+            time: asked.time,
         }
     }
 
@@ -279,8 +298,11 @@ impl Pieces {
             }
         }
         match open {
-            true => Poll::Pending,
             false => Poll::Ready(None),
+            true => {
+                let over = self.deadline.as_mut().poll(context);
+                over.map(|()| Some(Err(ApiError::too_late(self.time))))
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The bodies of requests.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
@@ -8,6 +10,9 @@ use serde_json::Value as Json;
 
 use crate::error::{ApiError, ApiResult};
 
+/// How long a body may take to come.
+const TIME: Duration = Duration::from_secs(30);
+
 /// A body of JSON. The header that says so may be missing.
 pub(crate) struct Body(pub(crate) Json);
 
@@ -15,7 +20,15 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
+        let read = tokio::time::timeout(TIME, Bytes::from_request(request, state)).await;
+        let read = read.map_err(|_| {
+            ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow_body",
+                format!("the body did not come within {} s", TIME.as_secs()),
+            )
+        })?;
+        let bytes = read.map_err(|error| {
             let status = match error.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
                 _ => StatusCode::BAD_REQUEST,

@@ -5,128 +5,41 @@ use std::sync::Arc;
 use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use retune_data::{Conversation, Message, Role};
-use retune_generate::{Assistant, Piece};
+use retune_generate::{Assistant, Finish, Grammar, Piece};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::Shared;
 use super::answers::{Asked, Chunks, Envelope, Usage, chat_logprobs, finish_reason, stop_reason};
 use super::body::Body;
 use super::fields::{Fields, MOST_LOGPROBS};
+use super::messages::{Turn, conversation};
+use super::tools::{CallReader, Part, ToolFields, Tools};
 use crate::error::{ApiError, ApiResult};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct ChatRequest {
     messages: Vec<Turn>,
     logprobs: Option<bool>,
     top_logprobs: Option<u32>,
     response_format: Option<ResponseFormat>,
-    tools: Option<Vec<Json>>,
 }
 
-#[derive(Debug, Deserialize)]
-struct ResponseFormat {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct ResponseFormat {
     r#type: String,
+    json_schema: Option<NamedSchema>,
+    /// llama.cpp's place for it.
+    schema: Option<Json>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Turn {
-    role: TurnRole,
-    content: Option<Content>,
-    #[serde(default)]
-    tool_calls: Option<Vec<Json>>,
-    name: Option<String>,
-    tool_call_id: Option<String>,
-    reasoning_content: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum TurnRole {
-    System,
-    /// What newer models of OpenAI call the system.
-    Developer,
-    User,
-    Assistant,
-    Tool,
-    Function,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a text or a list of parts")]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Debug, Deserialize)]
-struct Part {
-    r#type: String,
-    text: Option<String>,
-}
-
-impl Content {
-    fn into_text(self, place: &str) -> ApiResult<String> {
-        let parts = match self {
-            Self::Text(text) => return Ok(text),
-            Self::Parts(parts) => parts,
-        };
-        let text = |part: Part| match (part.r#type.as_str(), part.text) {
-            ("text" | "input_text", Some(text)) => Ok(text),
-            (kind, _) => Err(ApiError::invalid(
-                place,
-                format!("{place}: expected parts of text, found one of type {kind:?}"),
-            )),
-        };
-        let texts: ApiResult<Vec<String>> = parts.into_iter().map(text).collect();
-        Ok(texts?.join("\n"))
-    }
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct NamedSchema {
+    schema: Option<Json>,
 }
 
 impl ChatRequest {
-    fn conversation(turns: Vec<Turn>) -> ApiResult<Conversation> {
-        if turns.is_empty() {
-            let problem = "messages: expected at least one";
-            return Err(ApiError::invalid("messages", problem));
-        }
-        let mut messages = Vec::with_capacity(turns.len());
-        for (index, turn) in turns.into_iter().enumerate() {
-            let place = format!("messages[{index}].content");
-            let role = match turn.role {
-                TurnRole::System | TurnRole::Developer => Role::System,
-                TurnRole::User => Role::User,
-                TurnRole::Assistant => Role::Assistant,
-                TurnRole::Tool | TurnRole::Function => Role::Tool,
-            };
-            let calls = turn.tool_calls.unwrap_or_default();
-            let content = match turn.content {
-                Some(content) => content.into_text(&place)?,
-                None if matches!(role, Role::Assistant) && !calls.is_empty() => String::new(),
-                None => {
-                    let problem = format!("{place}: expected text, found none");
-                    return Err(ApiError::invalid(place, problem));
-                }
-            };
-            let mut message = Message::new(role, content);
-            message.tool_calls = calls;
-            let extra = [
-                ("name", turn.name),
-                ("tool_call_id", turn.tool_call_id),
-                ("reasoning_content", turn.reasoning_content),
-            ];
-            let named = extra
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
-            message.extra = named.collect::<Map<String, Json>>();
-            messages.push(message);
-        }
-        Ok(Conversation {
-            messages,
-            tools: Vec::new(),
-        })
-    }
-
     /// How many probabilities are to be told, if any.
     fn told(&self) -> ApiResult<Option<usize>> {
         let top = self.top_logprobs.unwrap_or(0) as usize;
@@ -146,43 +59,51 @@ impl ChatRequest {
         }
     }
 
-    fn check_what_is_not_there_yet(&self) -> ApiResult<()> {
-        if let Some(format) = &self.response_format
-            && format.r#type != "text"
-        {
-            return Err(ApiError::invalid(
-                "response_format",
-                format!(
-                    "response_format: {:?} is not supported; there is \"text\"",
-                    format.r#type
-                ),
-            ));
-        }
-        match &self.tools {
-            Some(tools) if !tools.is_empty() => Err(ApiError::invalid(
-                "tools",
-                "tools: calling tools is not supported",
-            )),
-            _ => Ok(()),
+    /// The schema that an answer has to follow, if there is one.
+    fn schema(&self) -> ApiResult<Option<Json>> {
+        let wrong = |problem: String| ApiError::invalid("response_format", problem);
+        let Some(format) = &self.response_format else {
+            return Ok(None);
+        };
+        match format.r#type.as_str() {
+            "text" => Ok(None),
+            "json_object" => {
+                let any = || json!({"type": "object"});
+                Ok(Some(format.schema.clone().unwrap_or_else(any)))
+            }
+            "json_schema" => {
+                let schema = format.json_schema.as_ref().and_then(|it| it.schema.clone());
+                schema.map(Some).ok_or_else(|| {
+                    wrong("response_format: expected json_schema.schema, found none".to_owned())
+                })
+            }
+            other => Err(wrong(format!(
+                "response_format: expected text, json_object or json_schema, found {other:?}"
+            ))),
         }
     }
 }
 
 pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> ApiResult<Response> {
     let (request, fields): (ChatRequest, Fields) = (body.read()?, body.read()?);
-    request.check_what_is_not_there_yet()?;
+    let tools: ToolFields = body.read()?;
     let served = shared.models.find(fields.model.as_deref())?;
     let samples = fields.samples()?;
     let told = request.told()?;
     let sampling = fields.sampling(&served.assistant.sampling, told)?;
-    let conversation = ChatRequest::conversation(request.messages)?;
-    let asked = served.assistant.request(conversation, sampling)?;
+    let tools = tools.read(&served.assistant.tokenizer)?;
+    let schema = request.schema()?;
+    let mut conversation = conversation(request.messages)?;
+    conversation.tools = tools.as_ref().map(Tools::to_json).unwrap_or_default();
+    let mut asked = served.assistant.request(conversation, sampling)?;
+    asked.grammar = grammar(&served.assistant, tools.as_ref(), schema).await?;
     asked.check(&served.assistant.model, usize::MAX)?;
-    let asked = Asked::new(&shared, vec![asked], samples)?;
-    let answers = Described {
+    let asked = Asked::new(&shared, &served.name, vec![asked], samples)?;
+    let mut answers = Described {
         envelope: Envelope::new("chatcmpl", &served.name, &fields),
         assistant: Arc::clone(&served.assistant),
         told: told.is_some(),
+        calls: tools.map(|_| vec![CallReader::default(); samples]),
     };
     if fields.streams() {
         return asked.stream(answers).await;
@@ -197,9 +118,9 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
                 .then(|| chat_logprobs(&answers.assistant.tokenizer, &answer.logprobs));
             json!({
                 "index": index,
-                "message": {"role": "assistant", "content": answer.text, "refusal": null},
+                "message": answers.message(index, &answer.text),
                 "logprobs": logprobs,
-                "finish_reason": finish_reason(answer.finish),
+                "finish_reason": answers.finish_reason(index, answer.finish),
                 "stop_reason": stop_reason(answer.finish),
             })
         })
@@ -207,6 +128,36 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
     let mut body = answers.envelope.body("chat.completion", choices.into());
     body["usage"] = usage.to_json();
     Ok(JsonBody(body).into_response())
+}
+
+/// What an answer has to be, if not anything: a call of `tools`, or what `schema` allows.
+/// It is made beside the requests that are being answered, for it may take long.
+async fn grammar(
+    assistant: &Arc<Assistant>,
+    tools: Option<&Tools>,
+    schema: Option<Json>,
+) -> ApiResult<Option<Grammar>> {
+    let lark = tools.and_then(|tools| tools.grammar(schema.as_ref()));
+    let param = match lark {
+        Some(_) => "tools",
+        None => "response_format",
+    };
+    if lark.is_none() && (tools.is_some() || schema.is_none()) {
+        return Ok(None);
+    }
+    let assistant = Arc::clone(assistant);
+    let made = tokio::task::spawn_blocking(move || {
+        let grammars = assistant.grammars()?;
+        match (lark, schema) {
+            (Some(lark), _) => grammars.lark(&lark),
+            (None, schema) => grammars.json_schema(&schema.unwrap_or_default()),
+        }
+    });
+    match made.await {
+        Ok(Ok(grammar)) => Ok(Some(grammar)),
+        Ok(Err(error)) => Err(ApiError::invalid(param, format!("{param}: {error}"))),
+        Err(error) => Err(ApiError::internal(error.to_string())),
+    }
 }
 
 /// What the object of a stream's chunk is called.
@@ -217,9 +168,55 @@ struct Described {
     envelope: Envelope,
     assistant: Arc<Assistant>,
     told: bool,
+    /// What finds the calls in each answer, if there may be some.
+    calls: Option<Vec<CallReader>>,
 }
 
 impl Described {
+    /// The parts of an answer's next text.
+    fn parts(&mut self, choice: usize, text: String, ends: bool) -> Vec<Part> {
+        match &mut self.calls {
+            Some(calls) => calls[choice].push(&text, ends),
+            None if text.is_empty() => Vec::new(),
+            None => vec![Part::Text(text)],
+        }
+    }
+
+    fn finish_reason(&self, choice: usize, finish: Option<Finish>) -> Json {
+        let calls = self
+            .calls
+            .as_ref()
+            .is_some_and(|calls| calls[choice].has_called());
+        match finish {
+            Some(Finish::Stop) if calls => "tool_calls".into(),
+            finish => finish_reason(finish),
+        }
+    }
+
+    /// A whole answer.
+    fn message(&mut self, choice: usize, text: &str) -> Json {
+        let (mut content, mut calls) = (String::new(), Vec::new());
+        for part in self.parts(choice, text.to_owned(), true) {
+            match part {
+                Part::Text(text) => content.push_str(&text),
+                Part::Call(mut call) => {
+                    if let Some(fields) = call.as_object_mut() {
+                        fields.shift_remove("index");
+                    }
+                    calls.push(call);
+                }
+            }
+        }
+        let mut message = json!({"role": "assistant", "content": content, "refusal": null});
+        if !calls.is_empty() {
+            if content.is_empty() {
+                message["content"] = Json::Null;
+            }
+            message["tool_calls"] = calls.into();
+        }
+        message
+    }
+
     fn chunk(&self, choice: Json) -> Json {
         self.envelope.chunk(CHUNK, json!([choice]))
     }
@@ -237,22 +234,27 @@ impl Chunks for Described {
     }
 
     fn piece(&mut self, choice: usize, piece: Piece) -> Vec<Json> {
-        let mut chunks = Vec::new();
         let told = piece.logprobs.filter(|_| piece.token.is_some());
-        if !piece.text.is_empty() || told.is_some() {
-            let mut entry = self.choice(choice, json!({"content": piece.text}));
-            if let Some(told) = told {
-                entry["logprobs"] = chat_logprobs(&self.assistant.tokenizer, &[told]);
+        let told = told.map(|told| chat_logprobs(&self.assistant.tokenizer, &[told]));
+        let parts = self.parts(choice, piece.text, piece.finish.is_some());
+        let deltas = parts.into_iter().map(|part| match part {
+            Part::Text(text) => json!({"content": text}),
+            Part::Call(call) => json!({"tool_calls": [call]}),
+        });
+        let mut entries: Vec<Json> = deltas.map(|delta| self.choice(choice, delta)).collect();
+        if let Some(told) = told {
+            if entries.is_empty() {
+                entries.push(self.choice(choice, json!({"content": ""})));
             }
-            chunks.push(self.chunk(entry));
+            entries[0]["logprobs"] = told;
         }
         if piece.finish.is_some() {
             let mut entry = self.choice(choice, json!({}));
-            entry["finish_reason"] = finish_reason(piece.finish);
+            entry["finish_reason"] = self.finish_reason(choice, piece.finish);
             entry["stop_reason"] = stop_reason(piece.finish);
-            chunks.push(self.chunk(entry));
+            entries.push(entry);
         }
-        chunks
+        entries.into_iter().map(|entry| self.chunk(entry)).collect()
     }
 
     fn last(&mut self, usage: Usage) -> Option<Json> {

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use retune_data::Tokenizer;
-use retune_generate::{Assistant, Piece, Request, TokenLogprobs};
+use retune_generate::{Assistant, Finish, Piece, Request, TokenLogprobs};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::Shared;
-use super::answers::{Asked, Chunks, Envelope, Usage, finish_reason, stop_reason, token_text};
+use super::answers::{
+    Answer, Asked, Chunks, Envelope, Usage, finish_reason, stop_reason, token_text,
+};
 use super::body::Body;
 use super::fields::{Fields, MOST_LOGPROBS};
+use super::prompts::{Prompt, Prompts};
 use crate::error::{ApiError, ApiResult};
 
 /// Prompts that one request may have.
@@ -21,60 +24,12 @@ const MOST_PROMPTS: usize = 256;
 /// Tokens of an answer where a request says nothing of it, as OpenAI has it.
 const DEFAULT_TOKENS: usize = 16;
 
-#[derive(Debug, Deserialize)]
-struct CompletionRequest {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct CompletionRequest {
     prompt: Prompts,
     echo: Option<bool>,
     logprobs: Option<u32>,
     suffix: Option<String>,
-}
-
-/// Text or tokens, one prompt or several.
-#[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected a text, a list of tokens, or a list of either"
-)]
-enum Prompts {
-    Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<u32>),
-    Lists(Vec<Vec<u32>>),
-}
-
-/// A prompt as it is answered, and as it is echoed.
-struct Prompt {
-    ids: Vec<u32>,
-    text: String,
-}
-
-impl Prompts {
-    fn read(self, tokenizer: &Tokenizer) -> ApiResult<Vec<Prompt>> {
-        let of_text = |text: String| {
-            let ids = tokenizer
-                .text_ids(&text)
-                .map_err(retune_generate::Error::from)?;
-            Ok(Prompt { ids, text })
-        };
-        let of_ids = |ids: Vec<u32>| {
-            let text = tokenizer.decode(&ids);
-            Ok(Prompt { ids, text })
-        };
-        let prompts: ApiResult<Vec<Prompt>> = match self {
-            Self::Text(text) => of_text(text).map(|prompt| vec![prompt]),
-            Self::Texts(texts) => texts.into_iter().map(of_text).collect(),
-            Self::Tokens(ids) => of_ids(ids).map(|prompt| vec![prompt]),
-            Self::Lists(lists) => lists.into_iter().map(of_ids).collect(),
-        };
-        let prompts = prompts?;
-        match prompts.len() {
-            1..=MOST_PROMPTS => Ok(prompts),
-            count => Err(ApiError::invalid(
-                "prompt",
-                format!("prompt: expected 1 to {MOST_PROMPTS} prompts, found {count}"),
-            )),
-        }
-    }
 }
 
 pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> ApiResult<Response> {
@@ -91,140 +46,247 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
         return Err(ApiError::invalid("logprobs", problem));
     }
     let echo = request.echo.unwrap_or(false);
-    if echo && told.is_some() {
-        let problem = "echo: probabilities of the prompt are not supported";
-        return Err(ApiError::invalid("echo", problem));
-    }
     let mut sampling = fields.sampling(&served.assistant.sampling, told)?;
     if !fields.says_how_long() {
         sampling.max_new_tokens = DEFAULT_TOKENS;
     }
-    let prompts = request.prompt.read(&served.assistant.tokenizer)?;
+    // Who wants the prompt alone gets that: one token is made, and not told.
+    let nothing_new = echo && sampling.max_new_tokens == 0;
+    if nothing_new {
+        sampling.max_new_tokens = 1;
+    }
+    let tokenizer = &served.assistant.tokenizer;
+    let prompts = request.prompt.read(tokenizer, "prompt", MOST_PROMPTS)?;
     let mut requests = Vec::with_capacity(prompts.len());
     for prompt in &prompts {
         let request = Request {
             prompt: prompt.ids.clone(),
             adapter: served.assistant.adapter.clone(),
             sampling: sampling.clone(),
+            grammar: None,
+            prompt_logprobs: told.filter(|_| echo),
         };
-        request.check(&served.assistant.model, usize::MAX)?;
+        let in_prompt = |error: ApiError| match error.code {
+            Some("context_length_exceeded") => ApiError {
+                param: Some("prompt".to_owned()),
+                ..error
+            },
+            _ => error,
+        };
+        let checked = request.check(&served.assistant.model, usize::MAX);
+        checked.map_err(|error| in_prompt(error.into()))?;
         requests.push(request);
     }
-    let asked = Asked::new(&shared, requests, samples)?;
+    let asked = Asked::new(&shared, &served.name, requests, samples)?;
     let mut described = Described {
         envelope: Envelope::new("cmpl", &served.name, &fields),
         assistant: Arc::clone(&served.assistant),
         echoed: prompts
             .into_iter()
-            .map(|prompt| match echo {
-                true => prompt.text,
-                false => String::new(),
-            })
+            .map(|prompt| Echo::new(prompt, echo))
             .collect(),
         samples,
+        told: told.is_some(),
+        nothing_new,
         offsets: Vec::new(),
     };
-    described.offsets = (0..described.echoed.len() * samples)
-        .map(|choice| described.echo(choice).chars().count())
-        .collect();
+    described.offsets = vec![0; described.echoed.len() * samples];
     if fields.streams() {
         return asked.stream(described).await;
     }
     let (found, usage) = asked.wait().await?;
-    let choices: Vec<Json> = found
-        .into_iter()
-        .enumerate()
-        .map(|(index, answer)| {
-            let logprobs = told.map(|_| described.logprobs(index, &answer.logprobs));
-            json!({
-                "index": index,
-                "text": format!("{}{}", described.echo(index), answer.text),
-                "logprobs": logprobs,
-                "finish_reason": finish_reason(answer.finish),
-                "stop_reason": stop_reason(answer.finish),
-            })
-        })
+    let choices = found.into_iter().enumerate();
+    let choices: Vec<Json> = choices
+        .map(|(index, answer)| described.whole(index, answer))
         .collect();
     let mut body = described.envelope.body(OBJECT, choices.into());
-    body["usage"] = usage.to_json();
+    body["usage"] = described.used(usage).to_json();
     Ok(JsonBody(body).into_response())
 }
 
 /// What answers and the chunks of streams are called.
 const OBJECT: &str = "text_completion";
 
-/// What makes the chunks of an answer.
+/// What comes before the answers to a prompt.
+#[derive(Default)]
+struct Echo {
+    text: String,
+    first: Option<u32>,
+    /// What is told of its other tokens, as far as that is known.
+    told: Vec<TokenLogprobs>,
+}
+
+impl Echo {
+    fn new(prompt: Prompt, echo: bool) -> Self {
+        match echo {
+            true => Self {
+                text: prompt.text,
+                first: prompt.ids.first().copied(),
+                told: Vec::new(),
+            },
+            false => Self::default(),
+        }
+    }
+}
+
+/// What makes answers, and the chunks of streams.
 struct Described {
     envelope: Envelope,
     assistant: Arc<Assistant>,
     /// What comes before the answers to each prompt.
-    echoed: Vec<String>,
+    echoed: Vec<Echo>,
     samples: usize,
+    /// Whether probabilities are told.
+    told: bool,
+    /// Whether the echo is all.
+    nothing_new: bool,
     /// Characters of each answer so far.
     offsets: Vec<usize>,
 }
 
+/// Probabilities as completions tell them: lists, and where each token begins.
+#[derive(Default)]
+struct Lists {
+    tokens: Vec<String>,
+    logprobs: Vec<Option<f32>>,
+    top: Vec<Option<Map<String, Json>>>,
+    offsets: Vec<usize>,
+}
+
 impl Described {
-    fn echo(&self, choice: usize) -> &str {
+    fn echo(&self, choice: usize) -> &Echo {
         &self.echoed[choice / self.samples]
+    }
+
+    fn used(&self, usage: Usage) -> Usage {
+        match self.nothing_new {
+            true => Usage {
+                completion: 0,
+                ..usage
+            },
+            false => usage,
+        }
+    }
+
+    fn whole(&mut self, choice: usize, mut answer: Answer) -> Json {
+        if choice.is_multiple_of(self.samples) {
+            self.echoed[choice / self.samples].told = std::mem::take(&mut answer.prompt);
+        }
+        if self.nothing_new {
+            answer.text.clear();
+            answer.logprobs.clear();
+            answer.finish = Some(Finish::Length);
+        }
+        let text = format!("{}{}", self.echo(choice).text, answer.text);
+        let mut entry = entry(choice, &text);
+        if self.told {
+            let mut lists = Lists::default();
+            self.add_echo(choice, &mut lists);
+            self.add(choice, &answer.logprobs, &mut lists);
+            entry["logprobs"] = lists.to_json();
+        }
+        end(&mut entry, answer.finish);
+        entry
+    }
+
+    /// Adds what is known of the prompt.
+    fn add_echo(&mut self, choice: usize, lists: &mut Lists) {
+        if let Some(first) = self.echo(choice).first {
+            let text = token_text(&self.assistant.tokenizer, first);
+            self.place(choice, text, lists);
+            lists.logprobs.push(None);
+            lists.top.push(None);
+        }
+        let told = self.echo(choice).told.clone();
+        self.add(choice, &told, lists);
+    }
+
+    fn add(&mut self, choice: usize, told: &[TokenLogprobs], lists: &mut Lists) {
+        let assistant = Arc::clone(&self.assistant);
+        let text = |token| token_text(&assistant.tokenizer, token);
+        for told in told {
+            self.place(choice, text(told.token), lists);
+            lists.logprobs.push(Some(told.logprob));
+            let top = told.top.iter();
+            let top = top.map(|(token, logprob)| (text(*token), (*logprob).into()));
+            lists.top.push(Some(top.collect()));
+        }
+    }
+
+    fn place(&mut self, choice: usize, text: String, lists: &mut Lists) {
+        lists.offsets.push(self.offsets[choice]);
+        self.offsets[choice] += text.chars().count();
+        lists.tokens.push(text);
     }
 
     fn chunk(&self, choice: Json) -> Json {
         self.envelope.chunk(OBJECT, json!([choice]))
     }
+}
 
-    /// Probabilities as completions tell them: lists, and where each token begins.
-    fn logprobs(&mut self, choice: usize, told: &[TokenLogprobs]) -> Json {
-        let tokenizer = &self.assistant.tokenizer;
-        let (mut tokens, mut logprobs, mut tops, mut offsets) = (vec![], vec![], vec![], vec![]);
-        for told in told {
-            let text = token_text(tokenizer, told.token);
-            let top = told.top.iter();
-            let top: Map<String, Json> = top
-                .map(|(token, logprob)| (token_text(tokenizer, *token), (*logprob).into()))
-                .collect();
-            offsets.push(self.offsets[choice]);
-            self.offsets[choice] += text.chars().count();
-            tokens.push(text);
-            logprobs.push(told.logprob);
-            tops.push(top);
-        }
+impl Lists {
+    fn to_json(&self) -> Json {
         json!({
-            "tokens": tokens,
-            "token_logprobs": logprobs,
-            "top_logprobs": tops,
-            "text_offset": offsets,
+            "tokens": self.tokens,
+            "token_logprobs": self.logprobs,
+            "top_logprobs": self.top,
+            "text_offset": self.offsets,
         })
     }
+}
 
-    fn entry(index: usize, text: &str) -> Json {
-        json!({"index": index, "text": text, "logprobs": null, "finish_reason": null})
+fn entry(index: usize, text: &str) -> Json {
+    json!({"index": index, "text": text, "logprobs": null, "finish_reason": null})
+}
+
+fn end(entry: &mut Json, finish: Option<Finish>) {
+    entry["finish_reason"] = finish_reason(finish);
+    if finish.is_some() {
+        entry["stop_reason"] = stop_reason(finish);
     }
 }
 
 impl Chunks for Described {
     fn first(&mut self, choice: usize) -> Option<Json> {
         let echo = self.echo(choice);
-        (!echo.is_empty()).then(|| self.chunk(Self::entry(choice, echo)))
+        if echo.text.is_empty() {
+            return None;
+        }
+        let mut entry = entry(choice, &echo.text);
+        if self.told {
+            let mut lists = Lists::default();
+            self.add_echo(choice, &mut lists);
+            entry["logprobs"] = lists.to_json();
+        }
+        Some(self.chunk(entry))
     }
 
     fn piece(&mut self, choice: usize, piece: Piece) -> Vec<Json> {
-        let told = piece.logprobs.filter(|_| piece.token.is_some());
-        if piece.text.is_empty() && told.is_none() && piece.finish.is_none() {
+        let mut told = piece.prompt;
+        self.echoed[choice / self.samples]
+            .told
+            .extend_from_slice(&told);
+        let (mut text, mut finish) = (piece.text, piece.finish);
+        if self.nothing_new {
+            text.clear();
+            finish = finish.map(|_| Finish::Length);
+        } else if piece.token.is_some() {
+            told.extend(piece.logprobs);
+        }
+        if text.is_empty() && told.is_empty() && finish.is_none() {
             return Vec::new();
         }
-        let mut entry = Self::entry(choice, &piece.text);
-        if let Some(told) = told {
-            entry["logprobs"] = self.logprobs(choice, &[told]);
+        let mut entry = entry(choice, &text);
+        if !told.is_empty() {
+            let mut lists = Lists::default();
+            self.add(choice, &told, &mut lists);
+            entry["logprobs"] = lists.to_json();
         }
-        entry["finish_reason"] = finish_reason(piece.finish);
-        if piece.finish.is_some() {
-            entry["stop_reason"] = stop_reason(piece.finish);
-        }
+        end(&mut entry, finish);
         vec![self.chunk(entry)]
     }
 
     fn last(&mut self, usage: Usage) -> Option<Json> {
-        self.envelope.last(OBJECT, usage)
+        self.envelope.last(OBJECT, self.used(usage))
     }
 }

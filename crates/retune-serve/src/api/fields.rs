@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use retune_generate::Sampling;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::error::{ApiError, ApiResult};
@@ -13,7 +14,7 @@ const MOST_SAMPLES: u32 = 128;
 pub(crate) const MOST_LOGPROBS: usize = 20;
 
 /// How to answer: OpenAI's fields, and Hugging Face's where OpenAI has none.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub(crate) struct Fields {
     pub(crate) model: Option<String>,
     n: Option<u32>,
@@ -34,13 +35,13 @@ pub(crate) struct Fields {
     min_tokens: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected one value or a list of them")]
 enum OneOrMany<T> {
     One(T),

@@ -1,26 +1,33 @@
 //! The routes, and what they have in common.
 
 mod about;
+mod adapters;
 mod answers;
 mod body;
 mod chat;
 mod completions;
+mod embeddings;
 mod fields;
+mod messages;
+mod openapi;
 mod page;
+mod prompts;
 mod tokens;
+mod tools;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use subtle::ConstantTimeEq as _;
 
+use crate::adapters::AdapterFolder;
 use crate::engine::Engine;
 use crate::error::{ApiError, ApiResult};
 use crate::models::Models;
@@ -36,29 +43,75 @@ pub(crate) struct Shared {
     pub(crate) api_key: Option<String>,
     /// Whether the server is on its way down.
     pub(crate) draining: AtomicBool,
+    /// Where adapters can be loaded from, if anywhere.
+    pub(crate) adapters: Option<AdapterFolder>,
+    /// How long a request may take.
+    pub(crate) request_time: Duration,
     /// Seconds since 1970 when it began.
     pub(crate) started: u64,
 }
 
+impl Shared {
+    pub(crate) fn new(
+        engine: Engine,
+        models: Arc<Models>,
+        api_key: Option<String>,
+        adapters: Option<AdapterFolder>,
+        request_time: Duration,
+    ) -> Self {
+        Self {
+            engine,
+            models,
+            api_key,
+            draining: AtomicBool::new(false),
+            adapters,
+            request_time,
+            started: now(),
+        }
+    }
+}
+
 /// All routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let admin = Router::new()
+        .route("/v1/load_lora_adapter", post(adapters::load))
+        .route("/v1/unload_lora_adapter", post(adapters::unload))
+        .route_layer(from_fn_with_state(Arc::clone(&shared), guard_admin));
     let guarded = Router::new()
         .route("/v1/models", get(about::models))
         .route("/v1/models/{name}", get(about::model))
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
+        .route("/v1/embeddings", post(embeddings::create))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
+        .route("/metrics", get(about::metrics))
         .route_layer(from_fn_with_state(Arc::clone(&shared), guard));
     Router::new()
         .merge(guarded)
+        .merge(admin)
         .route("/health", get(about::health))
+        .route("/openapi.json", get(openapi::document_route))
         .route("/", get(page::index))
         .route("/{name}", get(page::part))
+        .route_layer(from_fn_with_state(Arc::clone(&shared), count))
         .fallback(nowhere)
         .method_not_allowed_fallback(another_method)
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .with_state(shared)
+}
+
+/// Counts responses.
+async fn count(
+    State(shared): State<Arc<Shared>>,
+    path: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    shared.engine.meters().responded(path.as_str(), status);
+    response
 }
 
 /// Lets through who has the key, while the server is not on its way down.
@@ -67,27 +120,52 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> ApiResult<Response> {
-    if let Some(key) = &shared.api_key {
-        let given = request.headers().get(header::AUTHORIZATION);
-        let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        // However long it takes says nothing about the key.
-        let is_known = given.is_some_and(|given| given.ct_eq(key.as_bytes()).into());
-        if !is_known {
-            return Err(ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "invalid_api_key",
-                "this server asks for an API key: Authorization: Bearer KEY",
-            ));
-        }
-    }
-    if shared.draining.load(Ordering::Relaxed) {
-        return Err(ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "shutting_down",
-            "the server is on its way down and takes no more requests",
+    if let Some(key) = &shared.api_key
+        && !has_key(&request, key)
+    {
+        return Err(ApiError::no_key(
+            "this server asks for an API key: Authorization: Bearer KEY",
         ));
     }
+    shared.check_is_up()?;
     Ok(next.run(request).await)
+}
+
+/// Lets through who has the key of those who may change what is served.
+async fn guard_admin(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> ApiResult<Response> {
+    if let Some(adapters) = &shared.adapters
+        && !has_key(&request, &adapters.admin_key)
+    {
+        return Err(ApiError::no_key(
+            "loading and unloading asks for the admin key: Authorization: Bearer KEY",
+        ));
+    }
+    shared.check_is_up()?;
+    Ok(next.run(request).await)
+}
+
+/// However long it takes says nothing about the key.
+fn has_key(request: &Request, key: &str) -> bool {
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    given.is_some_and(|given| given.ct_eq(key.as_bytes()).into())
+}
+
+impl Shared {
+    fn check_is_up(&self) -> ApiResult<()> {
+        match self.draining.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "shutting_down",
+                "the server is on its way down and takes no more requests",
+            )),
+        }
+    }
 }
 
 async fn nowhere(request: Request) -> ApiError {

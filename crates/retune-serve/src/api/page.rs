@@ -11,38 +11,69 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// Name, kind and content of each.
-const FILES: [(&str, &str, &str); 21] = [
-    ("answer.js", SCRIPT, include_str!("../../web/answer.js")),
-    ("api.js", SCRIPT, include_str!("../../web/api.js")),
-    ("chat.js", SCRIPT, include_str!("../../web/chat.js")),
-    ("composer.js", SCRIPT, include_str!("../../web/composer.js")),
-    (
-        "conversation.js",
-        SCRIPT,
-        include_str!("../../web/conversation.js"),
-    ),
-    ("dom.js", SCRIPT, include_str!("../../web/dom.js")),
-    ("history.js", SCRIPT, include_str!("../../web/history.js")),
-    ("i18n.js", SCRIPT, include_str!("../../web/i18n.js")),
-    ("index.html", HTML, include_str!("../../web/index.html")),
-    ("key.js", SCRIPT, include_str!("../../web/key.js")),
-    ("main.js", SCRIPT, include_str!("../../web/main.js")),
-    ("notice.js", SCRIPT, include_str!("../../web/notice.js")),
-    ("panel.js", SCRIPT, include_str!("../../web/panel.js")),
-    ("settings.js", SCRIPT, include_str!("../../web/settings.js")),
-    ("sse.js", SCRIPT, include_str!("../../web/sse.js")),
-    ("storage.js", SCRIPT, include_str!("../../web/storage.js")),
-    ("style.css", STYLE, include_str!("../../web/style.css")),
-    ("text.js", SCRIPT, include_str!("../../web/text.js")),
-    ("toolbar.js", SCRIPT, include_str!("../../web/toolbar.js")),
-    (
-        "transcript.js",
-        SCRIPT,
-        include_str!("../../web/transcript.js"),
-    ),
-    ("turn.js", SCRIPT, include_str!("../../web/turn.js")),
+/// Name, kind and content of each; the ending of the name says the kind.
+macro_rules! files {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, kind($name), include_str!(concat!("../../web/", $name)))),+]
+    };
+}
+
+const FILES: &[(&str, &str, &str)] = files![
+    "answer.js",
+    "api.js",
+    "chart.js",
+    "chat.js",
+    "composer.js",
+    "conversation.js",
+    "data.css",
+    "data.js",
+    "datafile.js",
+    "datasettings.js",
+    "dom.js",
+    "en.js",
+    "figures.js",
+    "findings.js",
+    "format.js",
+    "history.js",
+    "i18n.js",
+    "index.html",
+    "key.js",
+    "main.js",
+    "notice.js",
+    "panel.js",
+    "plot.js",
+    "poll.js",
+    "progress.js",
+    "rowview.js",
+    "rules.js",
+    "run.js",
+    "runcharts.js",
+    "runlist.js",
+    "samples.js",
+    "scale.js",
+    "series.js",
+    "settings.js",
+    "sse.js",
+    "storage.js",
+    "style.css",
+    "text.js",
+    "tokens.js",
+    "toolbar.js",
+    "training.css",
+    "training.js",
+    "transcript.js",
+    "turn.js",
+    "zh.js",
 ];
+
+const fn kind(name: &str) -> &'static str {
+    match name.as_bytes() {
+        [.., b'.', b'j', b's'] => SCRIPT,
+        [.., b'.', b'c', b's', b's'] => STYLE,
+        [.., b'.', b'h', b't', b'm', b'l'] => HTML,
+        _ => panic!("a file of the page has an ending of no known kind"),
+    }
+}
 
 /// What a page may do: nothing but with what it came with, and no page may frame it.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

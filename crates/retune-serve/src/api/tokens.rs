@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json as JsonBody;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -11,8 +12,8 @@ use super::Shared;
 use super::body::Body;
 use crate::error::{ApiError, ApiResult};
 
-#[derive(Debug, Deserialize)]
-struct Text {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Text {
     model: Option<String>,
     /// llama.cpp's name of it.
     content: Option<String>,
@@ -20,8 +21,8 @@ struct Text {
     prompt: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Tokens {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Tokens {
     model: Option<String>,
     tokens: Vec<u32>,
 }

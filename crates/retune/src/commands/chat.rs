@@ -133,6 +133,8 @@ impl Chat {
             prompt: assistant.tokenizer.prompt_ids(&self.conversation())?,
             adapter: assistant.adapter.clone(),
             sampling: self.sampling.clone(),
+            grammar: None,
+            prompt_logprobs: None,
         };
         let most = request.check(&assistant.model, usize::MAX)?;
         let tokens = request.prompt.len() + most;

@@ -8,7 +8,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
 use retune_generate::{Assistant, Source};
-use retune_serve::{Engine, EngineOptions, Models, Served, Server, ServerOptions, bind};
+use retune_serve::{
+    AdapterFolder, Engine, EngineOptions, Models, OpenAdapter, Served, Server, ServerOptions,
+    TlsFiles, bind,
+};
 
 use super::sampling::OpenArgs;
 use crate::builtin;
@@ -53,6 +56,27 @@ pub(crate) struct Args {
     /// Requests that may be open at once, running and waiting; more are told to come again
     #[arg(long = "max-requests", value_name = "N", default_value = "256", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     max_requests: usize,
+    /// A folder of adapters that can be loaded while the server runs: POST
+    /// /v1/load_lora_adapter and /v1/unload_lora_adapter
+    #[arg(long = "adapter-folder", value_name = "DIR", requires = "admin_key")]
+    adapter_folder: Option<PathBuf>,
+    /// What requests that load and unload have to bring along as Authorization: Bearer KEY
+    #[arg(
+        long = "admin-key",
+        value_name = "KEY",
+        env = "RETUNE_ADMIN_KEY",
+        hide_env_values = true
+    )]
+    admin_key: Option<String>,
+    /// A certificate in PEM, to be spoken to by HTTPS
+    #[arg(long = "tls-cert", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long = "tls-key", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// How long a request may take until its last token, waiting included
+    #[arg(long = "request-timeout", value_name = "SECONDS", default_value = "600", value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
+    request_timeout: u64,
     /// How long answers may take to end when the server is stopped
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     drain: u64,
@@ -90,13 +114,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         cache_tokens: args.cache_tokens,
         max_requests: args.max_requests,
     };
+    let first = Arc::clone(&assistant);
     let engine = Engine::start(assistant, &options)?;
     let options = ServerOptions {
         api_key: args.api_key.clone(),
+        adapters: adapter_folder(first, args)?,
+        tls: tls_files(args),
+        request_time: Duration::from_secs(args.request_timeout),
         drain: Duration::from_secs(args.drain),
     };
+    let scheme = if options.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let names: Vec<String> = models.all().into_iter().map(|own| own.name).collect();
-    let server = Server::new(engine, Arc::new(models), options);
+    let server = Server::new(engine, Arc::new(models), options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -104,7 +137,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     runtime.block_on(async {
         let listener = bind(SocketAddr::new(args.host, args.port)).await?;
         anstream::println!("models     {}", plain(&names.join(", ")));
-        anstream::println!("listening  http://{}", listener.local_addr()?);
+        anstream::println!("listening  {scheme}://{}", listener.local_addr()?);
         server.run(listener, asked_to_stop()).await?;
         Ok(())
     })
@@ -124,11 +157,51 @@ fn beside(first: &Assistant, args: &Args) -> Result<Vec<Served>> {
         found.extend(served(first, name, &source)?);
     }
     for (name, folder) in &args.adapter {
-        let source = builtin::find(folder, Some(base))?;
-        retune_train::check_adapter_base(folder_of(&source), base)?;
-        found.extend(served(first, name.clone(), &source)?);
+        found.extend(served(first, name.clone(), &adapter_source(folder, base)?)?);
     }
     Ok(found)
+}
+
+/// The adapter in `folder`, which has to fit `base`.
+fn adapter_source(folder: &Path, base: &Path) -> Result<Source> {
+    let source = builtin::find(folder, Some(base))?;
+    retune_train::check_adapter_base(folder_of(&source), base)?;
+    Ok(source)
+}
+
+/// Where adapters are loaded from while the server runs.
+fn adapter_folder(first: Arc<Assistant>, args: &Args) -> Result<Option<AdapterFolder>> {
+    let (Some(folder), Some(key)) = (&args.adapter_folder, &args.admin_key) else {
+        return Ok(None);
+    };
+    if !folder.is_dir() {
+        return Err(input_fault(format!(
+            "--adapter-folder: {} is no folder",
+            folder.display()
+        )));
+    }
+    let open: OpenAdapter = Box::new(move |folder| {
+        let opened = || -> Result<Assistant> {
+            let source = adapter_source(folder, &first.source.model)?;
+            let opened = first
+                .beside(&source)?
+                .filter(|found| found.adapter.is_some());
+            opened.ok_or_else(|| input_fault("it holds no adapter of the model that is served"))
+        };
+        opened().map_err(|error| format!("{error:#}"))
+    });
+    Ok(Some(AdapterFolder {
+        admin_key: key.clone(),
+        folder: folder.clone(),
+        open,
+    }))
+}
+
+fn tls_files(args: &Args) -> Option<TlsFiles> {
+    Some(TlsFiles {
+        certificate: args.tls_cert.clone()?,
+        key: args.tls_key.clone()?,
+    })
 }
 
 fn served(first: &Assistant, name: String, source: &Source) -> Result<Option<Served>> {

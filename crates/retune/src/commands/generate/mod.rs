@@ -209,6 +209,8 @@ fn request(
             prompt: assistant.tokenizer.text_ids(text)?,
             adapter: assistant.adapter.clone(),
             sampling: sampling.clone(),
+            grammar: None,
+            prompt_logprobs: None,
         });
     }
     let conversation = conversation.with_default_system(args.system.as_deref());

@@ -1,0 +1,101 @@
+//! `/v1/embeddings`: texts as vectors.
+
+use std::sync::Arc;
+
+use axum::Json as JsonBody;
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use retune_generate::{EmbedRequest, Pooling};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::Shared;
+use super::body::Body;
+use super::prompts::Prompts;
+use crate::error::{ApiError, ApiResult};
+
+/// Texts that one request may have.
+const MOST_TEXTS: usize = 2048;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct EmbeddingRequest {
+    model: Option<String>,
+    input: Prompts,
+    #[serde(default)]
+    encoding_format: Encoding,
+    dimensions: Option<usize>,
+    #[serde(default)]
+    pooling: Pooled,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Encoding {
+    #[default]
+    Float,
+    /// Little-endian f32.
+    Base64,
+}
+
+/// What becomes of the vectors of a text's tokens: OpenAI has no field for it.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Pooled {
+    #[default]
+    Mean,
+    Last,
+}
+
+pub(super) async fn create(
+    State(shared): State<Arc<Shared>>,
+    body: Body,
+) -> ApiResult<JsonBody<Json>> {
+    let request: EmbeddingRequest = body.read()?;
+    let served = shared.models.find(request.model.as_deref())?;
+    let model = &served.assistant.model;
+    let size = model.config().hidden_size;
+    if let Some(asked) = request.dimensions.filter(|asked| *asked != size) {
+        let problem = format!("dimensions: the model's vectors have {size}, not {asked}");
+        return Err(ApiError::invalid("dimensions", problem));
+    }
+    let tokenizer = &served.assistant.tokenizer;
+    let prompts = request.input.read(tokenizer, "input", MOST_TEXTS)?;
+    let mut texts = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let text = EmbedRequest {
+            ids: prompt.ids,
+            adapter: served.assistant.adapter.clone(),
+            pooling: match request.pooling {
+                Pooled::Mean => Pooling::Mean,
+                Pooled::Last => Pooling::Last,
+            },
+        };
+        let in_input = |error: ApiError| ApiError {
+            param: Some("input".to_owned()),
+            ..error
+        };
+        text.check(model).map_err(|error| in_input(error.into()))?;
+        texts.push(text);
+    }
+    let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
+    let vectors = tokio::time::timeout(shared.request_time, shared.engine.embed(texts)?.wait())
+        .await
+        .map_err(|_| ApiError::too_late(shared.request_time))??;
+    let encode = |vector: Vec<f32>| match request.encoding_format {
+        Encoding::Float => Json::from(vector),
+        Encoding::Base64 => {
+            let bytes = vector.iter().flat_map(|value| value.to_le_bytes());
+            STANDARD.encode(bytes.collect::<Vec<u8>>()).into()
+        }
+    };
+    let entry = |(index, vector): (usize, Vec<f32>)| json!({"object": "embedding", "index": index, "embedding": encode(vector)});
+    let data: Vec<Json> = vectors.into_iter().enumerate().map(entry).collect();
+    Ok(JsonBody(json!({
+        "object": "list",
+        "model": served.name,
+        "data": data,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    })))
+}

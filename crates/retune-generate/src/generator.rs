@@ -99,6 +99,8 @@ pub struct Piece {
     /// The same of the next tokens of the prompt, the first of which has none. They come
     /// before the answer, and with the first of several answers alone.
     pub prompt: Vec<TokenLogprobs>,
+    /// Tokens of the prompt that an earlier one had left, told with the first token.
+    pub cached: usize,
     /// Whether this is the last piece.
     pub finish: Option<Finish>,
 }
@@ -112,6 +114,7 @@ impl Piece {
             token: None,
             logprobs: None,
             prompt: Vec::new(),
+            cached: 0,
             finish: None,
         }
     }
@@ -127,6 +130,8 @@ struct Running {
     /// Prompt and answer.
     ids: Vec<u32>,
     prompt: usize,
+    /// Tokens of it that were there already.
+    cached: usize,
     prompt_logprobs: Option<usize>,
     text: TextStream,
     place: CachedTokens,
@@ -499,6 +504,7 @@ impl Running {
             grammar: answer.grammar,
             adapter,
             prompt: prompt.len(),
+            cached: place.len(),
             prompt_logprobs: None,
             ids: prompt,
             place,
@@ -551,6 +557,7 @@ impl Running {
         let logprobs = logprobs.map(|count| TokenLogprobs::new(logits, token, count));
         let mut piece = Piece {
             logprobs,
+            cached: std::mem::take(&mut self.cached),
             ..Piece::new(self.request)
         };
         if stop_ids.contains(&token) || self.sampling.stop_token_ids.contains(&token) {

@@ -81,6 +81,14 @@ impl KvCache {
         })
     }
 
+    /// Bytes that a cache of `tokens` tokens of `model` takes at most.
+    pub fn bytes(model: &Decoder, tokens: usize) -> u64 {
+        let config = model.config();
+        let numbers = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim;
+        let tokens = tokens.next_multiple_of(BLOCK);
+        (numbers * model.dtype().size() * tokens) as u64
+    }
+
     /// Tokens for which there is room.
     pub fn free_tokens(&self) -> usize {
         self.blocks.available() * BLOCK

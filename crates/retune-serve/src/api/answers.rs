@@ -27,6 +27,8 @@ pub(super) struct Answer {
     pub(super) logprobs: Vec<TokenLogprobs>,
     /// What is told of the prompt's tokens, with the first of its answers.
     pub(super) prompt: Vec<TokenLogprobs>,
+    /// Tokens of the prompt that did not have to be computed.
+    cached: usize,
     pub(super) finish: Option<Finish>,
 }
 
@@ -39,6 +41,7 @@ impl Answer {
             self.logprobs.extend(piece.logprobs);
         }
         self.prompt.extend(piece.prompt);
+        self.cached += piece.cached;
         self.finish = piece.finish.or(self.finish);
     }
 }
@@ -47,6 +50,8 @@ impl Answer {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
     pub(super) prompt: usize,
+    /// Those of them that did not have to be computed.
+    pub(super) cached: usize,
     pub(super) completion: usize,
 }
 
@@ -56,6 +61,7 @@ impl Usage {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
         })
     }
 }
@@ -159,15 +165,17 @@ impl Asked {
 
     /// All answers, those to the first prompt first.
     pub(super) async fn wait(self) -> ApiResult<(Vec<Answer>, Usage)> {
-        let prompt = self.prompt;
+        let (prompt, samples) = (self.prompt, self.samples);
         let mut answers = vec![Answer::default(); self.jobs.len() * self.samples];
         let mut pieces = Pieces::new(self);
         while let Some(piece) = pieces.next().await {
             let (choice, piece) = piece?;
             answers[choice].take(piece);
         }
+        let firsts = answers.iter().step_by(samples);
         let usage = Usage {
             prompt,
+            cached: firsts.map(|answer| answer.cached).sum(),
             completion: answers.iter().map(|answer| answer.tokens).sum(),
         };
         Ok((answers, usage))
@@ -192,7 +200,7 @@ impl Asked {
         }
         let mut usage = Usage {
             prompt,
-            completion: 0,
+            ..Usage::default()
         };
         let mut opened = vec![false; pieces.jobs.len() * samples];
         let mut made = std::collections::VecDeque::new();
@@ -217,6 +225,9 @@ impl Asked {
                 match item {
                     Some(Ok((choice, piece))) => {
                         usage.completion += usize::from(piece.token.is_some());
+                        if choice.is_multiple_of(samples) {
+                            usage.cached += piece.cached;
+                        }
                         if !std::mem::replace(&mut opened[choice], true) {
                             made.extend(chunks.first(choice).map(sent));
                         }

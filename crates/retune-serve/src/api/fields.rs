@@ -16,22 +16,43 @@ pub(crate) const MOST_LOGPROBS: usize = 20;
 /// How to answer: OpenAI's fields, and Hugging Face's where OpenAI has none.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub(crate) struct Fields {
+    /// The base or an adapter, by its name; what is served first, if none is named
     pub(crate) model: Option<String>,
+    /// Answers
+    #[schemars(range(min = 1, max = 128))]
     n: Option<u32>,
+    /// Tell the answer as it comes, as server-sent events
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
+    /// Logits are divided by this; 0 is the most likely token
+    #[schemars(range(min = 0.0))]
     temperature: Option<f64>,
+    /// Draw from the most likely tokens that have this probability together
+    #[schemars(range(min = 0.000_001, max = 1.0))]
     top_p: Option<f64>,
+    /// Draw from the k most likely tokens; 0 or -1 for all
+    #[schemars(range(min = -1))]
     top_k: Option<i64>,
+    /// Draw from tokens at least this likely beside the most likely one
+    #[schemars(range(min = 0.0, max = 1.0))]
     min_p: Option<f64>,
+    /// Divides the logits of tokens that stand in prompt or answer
     repetition_penalty: Option<f64>,
+    /// Taken from a token's logit for each time it stands in the answer
     frequency_penalty: Option<f64>,
+    /// Taken from the logits of all tokens that stand in the answer
     presence_penalty: Option<f64>,
+    /// The same seed, the same answer
     seed: Option<i64>,
+    /// Texts at which the answer ends
     stop: Option<OneOrMany<String>>,
+    /// Added to the logits of tokens, by their numbers
     logit_bias: Option<BTreeMap<String, f64>>,
+    /// Tokens after which the answer ends
     max_tokens: Option<u64>,
+    /// The same under its newer name, which goes before the older
     max_completion_tokens: Option<u64>,
+    /// Tokens before which the answer does not end
     min_tokens: Option<u64>,
 }
 

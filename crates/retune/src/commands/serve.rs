@@ -16,7 +16,7 @@ use retune_serve::{
 use super::sampling::OpenArgs;
 use crate::builtin;
 use crate::outcome::input_fault;
-use crate::output::{last_part, plain};
+use crate::output::{last_part, plain, thousands};
 
 /// Answer requests as OpenAI's API does, with a model and its adapters.
 ///
@@ -115,6 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         max_requests: args.max_requests,
     };
     let first = Arc::clone(&assistant);
+    let cache = retune_model::KvCache::bytes(&first.model, args.cache_tokens);
     let engine = Engine::start(assistant, &options)?;
     let options = ServerOptions {
         api_key: args.api_key.clone(),
@@ -137,6 +138,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     runtime.block_on(async {
         let listener = bind(SocketAddr::new(args.host, args.port)).await?;
         anstream::println!("models     {}", plain(&names.join(", ")));
+        anstream::println!(
+            "cache      {} tokens, {:.2} GB at most; {} requests at once",
+            thousands(args.cache_tokens as u64),
+            cache as f64 / 1e9,
+            thousands(args.max_requests as u64)
+        );
         anstream::println!("listening  {scheme}://{}", listener.local_addr()?);
         server.run(listener, asked_to_stop()).await?;
         Ok(())

@@ -1,5 +1,7 @@
 //! Samples to tokens within a length.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::label::{LabelOptions, Labelled, conversation_of, label};
 use crate::sample::{Content, Conversation, Role, Sample};
@@ -62,7 +64,7 @@ pub struct Encoded {
 #[derive(Debug)]
 pub struct Encoder {
     /// The model's tokenizer and template.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// What is learned from.
     pub labels: LabelOptions,
     /// The most tokens that a sample may have.

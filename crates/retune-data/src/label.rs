@@ -123,7 +123,7 @@ pub fn label(tokenizer: &Tokenizer, content: &Content, options: &LabelOptions) -
 }
 
 /// What a chat model sees of a row.
-pub(crate) fn conversation_of(content: &Content) -> Cow<'_, Conversation> {
+pub fn conversation_of(content: &Content) -> Cow<'_, Conversation> {
     match content {
         Content::Conversation(conversation) => Cow::Borrowed(conversation),
         Content::Text(text) => Cow::Owned(Conversation::of_turn("", text)),

@@ -39,7 +39,7 @@ pub use error::{Error, Result, RowError};
 pub use gate::{TemplateFault, check_template};
 pub use inspect::{Inspection, TokenView, inspect};
 pub use jiff::civil::DateTime;
-pub use label::{LabelOptions, Labelled, Learn, Turn, label, turns};
+pub use label::{LabelOptions, Labelled, Learn, Turn, conversation_of, label, turns};
 pub use pack::{PackedBatch, epoch_order, epoch_steps, pack, shared_prefix};
 pub use prepare::{BadRows, LeftOut, Preparation, Prepared, prepare};
 pub use sample::{Content, Conversation, Message, Preference, Role, Sample};

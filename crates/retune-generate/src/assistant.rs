@@ -30,7 +30,7 @@ pub struct Assistant {
     /// The adapter that answers.
     pub adapter: Option<Arc<Adapter>>,
     /// Its tokenizer and chat template.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// How its makers would have it sampled.
     pub sampling: Sampling,
     /// Made when the first is asked for, and had by all that have the model.
@@ -63,7 +63,7 @@ impl Assistant {
             adapter: adapter_of(&source, &model)?,
             source,
             model: Arc::new(model),
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             grammars: Arc::default(),
         })
     }
@@ -92,10 +92,10 @@ impl Assistant {
             return Ok(None);
         }
         Ok(Some(Self {
-            tokenizer: Tokenizer::open_with_template_source(
+            tokenizer: Arc::new(Tokenizer::open_with_template_source(
                 &source.model,
                 source.chat_template.clone(),
-            )?,
+            )?),
             adapter: adapter_of(source, &self.model)?,
             model: Arc::clone(&self.model),
             sampling: self.sampling.clone(),

@@ -82,7 +82,7 @@ impl ApiError {
             StatusCode::NOT_FOUND,
             "unknown_url",
             format!(
-                "there is no {path} here; there are /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings, /tokenize, /detokenize, /health, /metrics, /openapi.json, and a page at /"
+                "there is no {path} here; there are /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings, /tokenize, /detokenize, /runs, /data/lint, /data/row, /health, /metrics, /openapi.json, and a page at /"
             ),
         )
     }

@@ -3,16 +3,19 @@
 //! One thread, the [`Engine`], owns the model and answers all requests together,
 //! token by token; requests join and leave between its steps. The routes in `api/` turn
 //! HTTP into jobs of the engine and its pieces into answers or streams. A [`Server`] binds
-//! the two to an address.
+//! the two to an address. Beside that it tells of trainings (`runs.rs`) and looks at data
+//! files (`desk.rs`), which the engine knows nothing of.
 
 #![forbid(unsafe_code)]
 
 mod adapters;
 mod api;
+mod desk;
 mod engine;
 mod error;
 mod meters;
 mod models;
+mod runs;
 mod server;
 mod tls;
 

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,16 +19,20 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::adapters::AdapterFolder;
-use crate::api::{Shared, router};
+use crate::api::{Shared, now, router};
+use crate::desk::Desk;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::models::Models;
+use crate::runs::Runs;
 use crate::tls::TlsFiles;
 
 /// How a server is set up.
 pub struct ServerOptions {
     /// What requests have to bring along as `Authorization: Bearer …`.
     pub api_key: Option<String>,
+    /// The folder in which trainings lie that are told of.
+    pub runs: PathBuf,
     /// The adapters that can be loaded while it runs.
     pub adapters: Option<AdapterFolder>,
     /// Certificate and key, to be spoken to by HTTPS.
@@ -100,13 +105,19 @@ impl Server {
     pub fn new(engine: Engine, models: Arc<Models>, options: ServerOptions) -> Result<Self, Error> {
         let tls = options.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
         Ok(Self {
-            shared: Arc::new(Shared::new(
+            shared: Arc::new(Shared {
                 engine,
                 models,
-                options.api_key,
-                options.adapters,
-                options.request_time,
-            )),
+                runs: Runs {
+                    folder: options.runs,
+                },
+                desk: Desk::new(),
+                api_key: options.api_key,
+                adapters: options.adapters,
+                request_time: options.request_time,
+                draining: AtomicBool::new(false),
+                started: now(),
+            }),
             tls,
             drain: options.drain,
         })

@@ -2,6 +2,7 @@
 //! general ones that are mixed in.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use retune_data::{
     Encoder, Labelled, Prepared, TemplateFault, TokenFile, Tokenizer, prepare, split_tokens,
@@ -226,7 +227,10 @@ fn split(tokens: &TokenFile, config: &TrainConfig) -> Result<Sides> {
 /// The tokenizer and template of `config`, if training with them is sound.
 fn encoder(config: &TrainConfig) -> Result<(Encoder, Vec<TemplateFault>)> {
     let encoder = Encoder {
-        tokenizer: Tokenizer::open_with_template(&config.model, config.chat_template())?,
+        tokenizer: Arc::new(Tokenizer::open_with_template(
+            &config.model,
+            config.chat_template(),
+        )?),
         labels: config.label_options(),
         max_length: config.max_length,
         over_long: config.over_long(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Format, bytes, file_error};
 use crate::error::Result;
 
-const EXTENSIONS: [(&str, Format); 10] = [
+pub(super) const EXTENSIONS: [(&str, Format); 10] = [
     ("json", Format::Json),
     ("jsonl", Format::JsonLines),
     ("ndjson", Format::JsonLines),

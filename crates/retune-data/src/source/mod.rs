@@ -18,6 +18,7 @@ mod write;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value as Json};
@@ -71,6 +72,16 @@ impl Format {
         let named = Self::NAMES.iter().find(|(_, format)| *format == self);
         named.map_or("unknown", |(name, _)| name)
     }
+
+    /// The format that the name of a file tells, which may be that of a compressed one.
+    pub fn of_name(name: &Path) -> Option<Self> {
+        files::by_name(name)
+    }
+
+    /// How names end that tell a format.
+    pub fn extensions() -> impl Iterator<Item = &'static str> {
+        files::EXTENSIONS.iter().map(|(extension, _)| *extension)
+    }
 }
 
 /// What a user may say of files whose look does not tell.
@@ -84,6 +95,8 @@ pub struct ReadOptions {
     pub columns: Vec<String>,
     /// What one sample is in a plain text.
     pub sample_by: SampleBy,
+    /// Once it is true, no more is read: the file ends in an error.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// Where a row stands.
@@ -139,6 +152,7 @@ pub struct Rows {
     inner: Box<dyn Iterator<Item = Result<Row>> + Send>,
     /// Whether anything was found, be it an error.
     any: bool,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Rows {
@@ -157,12 +171,21 @@ impl Rows {
             format,
             encoding: Arc::default(),
         };
+        let stop = options.stop.clone();
+        let any = false;
         if format == Format::Parquet {
             let inner = Box::new(parquet::ParquetRows::open(path)?);
-            let any = false;
-            return Ok(Self { file, inner, any });
+            return Ok(Self {
+                file,
+                inner,
+                any,
+                stop,
+            });
         }
-        let bytes = bytes::open(&path)?;
+        let mut bytes = bytes::open(&path)?;
+        if let Some(stop) = stop.clone() {
+            bytes = Box::new(bytes::Stoppable { bytes, stop });
+        }
         let decoded = charset::Decoded::new(bytes, options.encoding, Arc::clone(&file.encoding));
         let mut text = lines::Text::new(path, decoded)?;
         let inner: Box<dyn Iterator<Item = Result<Row>> + Send> = match format {
@@ -174,8 +197,12 @@ impl Rows {
             Format::Text => Box::new(text::TextRows::new(text, options.sample_by)),
             Format::Parquet => unreachable!("opened above"),
         };
-        let any = false;
-        Ok(Self { file, inner, any })
+        Ok(Self {
+            file,
+            inner,
+            any,
+            stop,
+        })
     }
 
     /// What was found out about the file so far.
@@ -188,6 +215,13 @@ impl Iterator for Rows {
     type Item = Result<Row>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let stopped = self.stop.take_if(|stop| stop.load(Ordering::Relaxed));
+        if stopped.is_some() {
+            self.inner = Box::new(std::iter::empty());
+            self.any = true;
+            let problem = "was not read to its end: reading was stopped";
+            return Some(Err(file_error(&self.file.path, problem)));
+        }
         let item = self.inner.next();
         if item.is_some() || self.any {
             self.any = true;

@@ -1,6 +1,8 @@
 //! Files of every format, compression and encoding to rows.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use encoding_rs::{GB18030, UTF_16LE};
 use flate2::Compression;
@@ -122,6 +124,25 @@ fn columns_without_a_header_are_named_by_the_caller() {
         fields_with("a.tsv", text.replace(',', "\t"), &options),
         expected
     );
+}
+
+#[test]
+fn a_file_ends_where_nobody_wants_more_of_it() {
+    let folder = Folder::new();
+    let path = folder.write("a.jsonl", "{\"a\": 1}\n".repeat(9));
+    let stop = Arc::new(AtomicBool::new(false));
+    let options = ReadOptions {
+        stop: Some(Arc::clone(&stop)),
+        ..ReadOptions::default()
+    };
+    let mut rows = Rows::open(&path, &options).unwrap();
+    assert!(rows.next().unwrap().is_ok());
+    stop.store(true, Ordering::Relaxed);
+    let error = rows.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("reading was stopped"), "{error}");
+    assert!(rows.next().is_none());
+    let again = Rows::open(&path, &options).unwrap_err().to_string();
+    assert!(again.contains("reading was stopped"), "{again}");
 }
 
 #[test]

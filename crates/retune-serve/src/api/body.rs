@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -28,19 +29,22 @@ impl<S: Send + Sync> FromRequest<S> for Body {
                 format!("the body did not come within {} s", TIME.as_secs()),
             )
         })?;
-        let bytes = read.map_err(|error| {
-            let status = match error.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
-                _ => StatusCode::BAD_REQUEST,
-            };
-            ApiError::new(status, "unreadable_body", error.body_text())
-        })?;
+        let bytes = read.map_err(unreadable)?;
         let read = serde_json::from_slice(&bytes);
         let invalid = |error: serde_json::Error| {
             ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string())
         };
         Ok(Self(read.map_err(invalid)?))
     }
+}
+
+/// A body that did not come, or is too large.
+pub(crate) fn unreadable(error: BytesRejection) -> ApiError {
+    let status = match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    ApiError::new(status, "unreadable_body", error.body_text())
 }
 
 impl Body {

@@ -6,14 +6,19 @@ mod answers;
 mod body;
 mod chat;
 mod completions;
+mod data;
 mod embeddings;
 mod fields;
 mod messages;
 mod openapi;
 mod page;
 mod prompts;
+mod query;
+mod runs;
 mod tokens;
 mod tools;
+
+pub(crate) use body::unreadable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,9 +33,11 @@ use axum::routing::{get, post};
 use subtle::ConstantTimeEq as _;
 
 use crate::adapters::AdapterFolder;
+use crate::desk::{Desk, MOST_FILE_BYTES};
 use crate::engine::Engine;
 use crate::error::{ApiError, ApiResult};
 use crate::models::Models;
+use crate::runs::Runs;
 
 /// Bytes that the body of a request may have.
 const MOST_BYTES: usize = 8 << 20;
@@ -39,6 +46,8 @@ const MOST_BYTES: usize = 8 << 20;
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) models: Arc<Models>,
+    pub(crate) runs: Runs,
+    pub(crate) desk: Desk,
     /// What requests have to bring along, if anything.
     pub(crate) api_key: Option<String>,
     /// Whether the server is on its way down.
@@ -51,32 +60,13 @@ pub(crate) struct Shared {
     pub(crate) started: u64,
 }
 
-impl Shared {
-    pub(crate) fn new(
-        engine: Engine,
-        models: Arc<Models>,
-        api_key: Option<String>,
-        adapters: Option<AdapterFolder>,
-        request_time: Duration,
-    ) -> Self {
-        Self {
-            engine,
-            models,
-            api_key,
-            draining: AtomicBool::new(false),
-            adapters,
-            request_time,
-            started: now(),
-        }
-    }
-}
-
 /// All routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let admin = Router::new()
         .route("/v1/load_lora_adapter", post(adapters::load))
         .route("/v1/unload_lora_adapter", post(adapters::unload))
         .route_layer(from_fn_with_state(Arc::clone(&shared), guard_admin));
+    let of_a_file = DefaultBodyLimit::max(MOST_FILE_BYTES);
     let guarded = Router::new()
         .route("/v1/models", get(about::models))
         .route("/v1/models/{name}", get(about::model))
@@ -86,6 +76,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/metrics", get(about::metrics))
+        .route("/runs", get(runs::list))
+        .route("/runs/{id}/metrics", get(runs::metrics))
+        .route("/data/lint", post(data::lint).layer(of_a_file))
+        .route("/data/row", post(data::row).layer(of_a_file))
         .route_layer(from_fn_with_state(Arc::clone(&shared), guard));
     Router::new()
         .merge(guarded)

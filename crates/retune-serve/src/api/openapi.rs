@@ -159,6 +159,18 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
             (JSON, &["object", "id", "status"]),
         ),
         tells(
+            "/runs",
+            "The trainings that are followed",
+            Key::Api,
+            (JSON, &["folder", "runs"]),
+        ),
+        tells(
+            "/runs/{id}/metrics",
+            "What a training has told since",
+            Key::Api,
+            (JSON, &["state", "events", "next", "more", "from_start"]),
+        ),
+        tells(
             "/metrics",
             "Figures of the work, for Prometheus",
             Key::Api,
@@ -205,9 +217,10 @@ fn path_item(route: Route) -> Json {
         "security": security,
         "responses": {"200": ok, "4XX": error, "5XX": error},
     });
-    if route.path.contains("{name}") {
+    let part = route.path.split(['{', '}']).nth(1);
+    if let Some(name) = part {
         operation["parameters"] = json!([
-            {"name": "name", "in": "path", "required": true, "schema": {"type": "string"}},
+            {"name": name, "in": "path", "required": true, "schema": {"type": "string"}},
         ]);
     }
     let method = match route.body.as_slice() {

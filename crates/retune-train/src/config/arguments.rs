@@ -29,6 +29,7 @@ impl TrainConfig {
                 encoding,
                 columns: Vec::new(),
                 sample_by: self.sample_by,
+                stop: None,
             },
             layout: self.layout,
             columns: self.columns.clone(),

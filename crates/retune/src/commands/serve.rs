@@ -80,6 +80,9 @@ pub(crate) struct Args {
     /// How long answers may take to end when the server is stopped
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     drain: u64,
+    /// The folder of trainings that the page shows
+    #[arg(long, value_name = "FOLDER", default_value = "output")]
+    runs: PathBuf,
     #[command(flatten)]
     open: OpenArgs,
 }
@@ -122,6 +125,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         adapters: adapter_folder(first, args)?,
         tls: tls_files(args),
         request_time: Duration::from_secs(args.request_timeout),
+        runs: args.runs.clone(),
         drain: Duration::from_secs(args.drain),
     };
     let scheme = if options.tls.is_some() {

@@ -618,7 +618,7 @@ fn a_broken_first_row_is_one_row() {
     let folder = Folder::new();
     folder.write(
         "a.jsonl",
-        &("{}\n".to_owned() + &lines(&[row("a", "b"), row("c", "d")])),
+        &format!("{{}}\n{}", lines(&[row("a", "b"), row("c", "d")])),
     );
     let refusal = folder.refusal(&["data", "convert", "a.jsonl", "-o", "b.jsonl"]);
     assert!(

@@ -6,6 +6,7 @@ mod preparing;
 mod reading;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use retune_data::{Encoder, LabelOptions, OverLong, Tokenizer};
 
@@ -13,7 +14,7 @@ use retune_data::{Encoder, LabelOptions, OverLong, Tokenizer};
 fn encoder(max_length: usize, over_long: OverLong) -> Encoder {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/bytes");
     Encoder {
-        tokenizer: Tokenizer::open(&folder).unwrap(),
+        tokenizer: Arc::new(Tokenizer::open(&folder).unwrap()),
         labels: LabelOptions::default(),
         max_length,
         over_long,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
@@ -89,6 +90,7 @@ impl ReadArgs {
                 encoding,
                 columns: self.header.clone(),
                 sample_by: self.sample_by,
+                stop: None,
             },
             layout: self.layout,
             columns: self.column.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -144,10 +146,10 @@ impl TokenArgs {
     /// The tokenizer of the folder `model`, and how it is used.
     pub(crate) fn encoder(&self, model: &std::path::Path) -> Result<Encoder> {
         Ok(Encoder {
-            tokenizer: Tokenizer::open_with_template(
+            tokenizer: Arc::new(Tokenizer::open_with_template(
                 &builtin::resolve(model)?,
                 self.chat_template.as_deref(),
-            )?,
+            )?),
             labels: LabelOptions {
                 learn: self.train_on,
                 system: self.system.clone(),

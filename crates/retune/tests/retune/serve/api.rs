@@ -1,130 +1,14 @@
-//! `retune serve`, asked over HTTP.
+//! OpenAI's requests, and the page.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::Read as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use ureq::Agent;
-use ureq::http::Response;
 
+use super::server::{Server, read};
+use super::{CHAT, asked};
 use crate::program::Folder;
-
-/// A server, which ends with the test.
-struct Server {
-    child: Child,
-    url: String,
-    agent: Agent,
-    key: Option<&'static str>,
-    _out: BufReader<ChildStdout>,
-    _folder: Folder,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    /// Serves the built-in base with `options`.
-    fn start(options: &[&str]) -> Self {
-        let folder = Folder::new();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_retune"))
-            .args(["serve", "builtin", "--port", "0"])
-            .args(options)
-            .current_dir(folder.path(""))
-            .env("RETUNE_CACHE", folder.path("cache"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut out = BufReader::new(child.stdout.take().expect("its output"));
-        let mut line = String::new();
-        let url = loop {
-            line.clear();
-            let read = out.read_line(&mut line).expect("a line");
-            assert!(read > 0, "the server ended before it listened");
-            if let Some(url) = line.strip_prefix("listening  ") {
-                break url.trim().to_owned();
-            }
-        };
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(120)));
-        Self {
-            child,
-            url,
-            agent: config.build().into(),
-            key: None,
-            _out: out,
-            _folder: folder,
-        }
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Response<ureq::Body> {
-        let mut request = self.agent.post(format!("{}{path}", self.url));
-        if let Some(key) = self.key {
-            request = request.header("Authorization", format!("Bearer {key}"));
-        }
-        request.send_json(body).expect("a response")
-    }
-
-    fn get(&self, path: &str) -> Response<ureq::Body> {
-        let request = self.agent.get(format!("{}{path}", self.url));
-        request.call().expect("a response")
-    }
-
-    /// Status and body.
-    fn ask(&self, path: &str, body: &Value) -> (u16, Value) {
-        read(self.post(path, body))
-    }
-
-    /// The events of a stream, without the last, which says that it is done.
-    fn events(&self, path: &str, body: &Value) -> Vec<Value> {
-        let mut response = self.post(path, body);
-        let text = response.body_mut().read_to_string().expect("events");
-        let mut data: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: "))
-            .collect();
-        assert_eq!(data.pop(), Some("[DONE]"), "{text}");
-        let events = data.into_iter().map(serde_json::from_str);
-        events.collect::<Result<_, _>>().expect("JSON")
-    }
-
-    /// Waits until the server has as many open requests.
-    fn wait_for(&self, open: u64) {
-        let start = Instant::now();
-        loop {
-            let (_, health) = read(self.get("/health"));
-            if health["open"] == open {
-                return;
-            }
-            assert!(start.elapsed() < Duration::from_secs(60), "{health}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-fn read(mut response: Response<ureq::Body>) -> (u16, Value) {
-    let status = response.status().as_u16();
-    let body = response.body_mut().read_json();
-    (status, body.expect("JSON"))
-}
-
-fn asked(text: &str, more: Value) -> Value {
-    let mut body = json!({
-        "messages": [{"role": "user", "content": text}],
-        "temperature": 0, "max_tokens": 12,
-    });
-    for (name, value) in more.as_object().expect("an object") {
-        body[name] = value.clone();
-    }
-    body
-}
-
-const CHAT: &str = "/v1/chat/completions";
 
 #[test]
 fn chat_is_answered_whole_and_as_a_stream_in_openais_shapes() {

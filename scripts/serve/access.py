@@ -8,7 +8,8 @@ from serve.checks import CHAT, GOOD, KEY, TEXT, check, is_typed, plain, shortene
 ROUTES = [
     ("GET", "/v1/models", None), ("GET", "/v1/models/x", None), ("POST", CHAT, GOOD),
     ("POST", TEXT, {"prompt": "a", "max_tokens": 1}), ("POST", "/tokenize", {"content": "a"}),
-    ("POST", "/detokenize", {"tokens": [1]}),
+    ("POST", "/detokenize", {"tokens": [1]}), ("POST", "/v1/embeddings", {"input": "a"}), ("GET", "/metrics", None),
+    ("GET", "/runs", None), ("GET", "/runs/x/metrics", None),
     ("GET", "/health", None), ("GET", "/", None), ("GET", "/main.js", None),
 ]
 GUARDED = ROUTES[:-3]

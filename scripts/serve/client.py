@@ -103,7 +103,7 @@ class Reply:
         """The data of a stream's events, as text."""
         rest = b""
         async for piece in self.pieces():
-            *events, rest = (rest + piece).split(b"\n\n")
+            *events, rest = (rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
             for event in events:
                 # A colon alone begins a comment, which keeps a connection open.
                 if event.startswith(b"data: "):

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use retune_model::{Adapter, CachedTokens, Decoder, KvCache, NextTokens};
 
 use crate::error::{Error, Result};
-use crate::generator::finite;
+use crate::generator::{PREFILL, PREFILL_BESIDE, finite};
 
 /// What becomes of the vectors of a text's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,19 +90,20 @@ impl<'m> Embedder<'m> {
         self.waiting.is_empty() && self.texts.is_empty()
     }
 
-    /// One pass of the model over at most `tokens` tokens. Returned are the vectors of
-    /// texts that are through (`[C]`, of length 1), or why they have none.
+    /// One pass of the model, a short one if there are answers `beside` it that wait for
+    /// its end. Returned are the vectors of texts that are through (`[C]`, of length 1), or why they have none.
     ///
     /// # Errors
     /// `Model`; then no text can go on.
-    pub fn step(&mut self, tokens: usize) -> Result<Vec<(u64, Result<Vec<f32>>)>> {
+    pub fn step(&mut self, beside: bool) -> Result<Vec<(u64, Result<Vec<f32>>)>> {
+        let tokens = if beside { PREFILL_BESIDE } else { PREFILL };
         if self.texts.is_empty() {
             self.begin(tokens)?;
         }
         let Some(cache) = self.cache.as_mut().filter(|_| !self.texts.is_empty()) else {
             return Ok(Vec::new());
         };
-        let mut left = tokens.max(1);
+        let mut left = tokens;
         let (mut next, mut new) = (Vec::new(), Vec::new());
         for text in &mut self.texts {
             let from = text.place.len();

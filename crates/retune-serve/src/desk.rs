@@ -32,7 +32,7 @@ const MOST_WORK: usize = 2;
 /// How long a file may take to come.
 const COMING: Duration = Duration::from_secs(120);
 /// How long the work on it may take.
-const WORKING: Duration = Duration::from_secs(120);
+const WORKING: Duration = Duration::from_secs(300);
 
 /// What a file is called, and what that says of it.
 #[derive(Debug, Clone)]
@@ -171,20 +171,27 @@ impl Drop for Stop {
 
 /// The body of `request`.
 async fn received(request: Request) -> ApiResult<Bytes> {
+    let too_many = || {
+        too_large(format!(
+            "the file has more than {} MiB; retune data lint and retune data inspect have no such limit",
+            MOST_FILE_BYTES >> 20
+        ))
+    };
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > MOST_FILE_BYTES as u64) {
-        return Err(too_large(format!(
-            "the file has more than {} MiB; retune data lint and retune data inspect have no such limit",
-            MOST_FILE_BYTES >> 20
-        )));
+        return Err(too_many());
     }
     let bytes = tokio::time::timeout(COMING, Bytes::from_request(request, &())).await;
     let late = |_| {
         let problem = format!("the file has not come within {} s", COMING.as_secs());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "late_body", problem)
     };
-    bytes.map_err(late)?.map_err(unreadable)
+    bytes.map_err(late)?.map_err(|error| match error.status() {
+        // It did not say how long it is.
+        StatusCode::PAYLOAD_TOO_LARGE => too_many(),
+        _ => unreadable(error),
+    })
 }
 
 /// Of a file that the program would take and a server does not.

@@ -16,11 +16,6 @@ use axum::http::StatusCode;
 use crate::error::{ApiError, ApiResult, Error};
 use crate::meters::{Meters, RequestMeters};
 
-/// Tokens of texts that become vectors, at a time.
-const EMBED: usize = 512;
-/// The same while answers are being written, which wait for it.
-const EMBED_BESIDE: usize = 128;
-
 /// How much an engine takes on.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -36,7 +31,7 @@ pub(crate) type Event = Result<(usize, Piece), ApiError>;
 /// A request on its way through the engine. Dropping it ends its answers.
 pub(crate) struct Job {
     pub(crate) events: UnboundedReceiver<Event>,
-    _place: Place,
+    _place: Arc<Place>,
 }
 
 /// Texts on their way through the engine. Dropping it ends that.
@@ -146,23 +141,32 @@ impl Engine {
         })
     }
 
-    /// Takes a request for `samples` answers of what is served as `model`.
+    /// Takes the prompts of one request, each for `samples` answers of what is served as
+    /// `model`.
     ///
     /// # Errors
-    /// 429 if too many are open, 503 if the engine has ended.
-    pub(crate) fn answer(&self, model: &str, request: Request, samples: usize) -> ApiResult<Job> {
-        let place = self.place()?;
-        let (events, received) = unbounded_channel();
-        self.send(Command::Answer {
-            meters: Box::new(self.meters.request(model, request.prompt.len())),
-            request: Box::new(request),
-            samples,
-            events,
-        })?;
-        Ok(Job {
-            events: received,
-            _place: place,
-        })
+    /// 429 if too many requests are open, 503 if the engine has ended.
+    pub(crate) fn answer(
+        &self,
+        model: &str,
+        prompts: Vec<Request>,
+        samples: usize,
+    ) -> ApiResult<Vec<Job>> {
+        let place = Arc::new(self.place()?);
+        let send = |request: Request| {
+            let (events, received) = unbounded_channel();
+            self.send(Command::Answer {
+                meters: Box::new(self.meters.request(model, request.prompt.len())),
+                request: Box::new(request),
+                samples,
+                events,
+            })?;
+            Ok(Job {
+                events: received,
+                _place: Arc::clone(&place),
+            })
+        };
+        prompts.into_iter().map(send).collect()
     }
 
     /// Takes texts that are to become vectors.
@@ -380,11 +384,8 @@ impl Worker<'_> {
     }
 
     fn embed(&mut self) {
-        let tokens = match self.generator.is_idle() {
-            true => EMBED,
-            false => EMBED_BESIDE,
-        };
-        match self.embedder.step(tokens) {
+        let beside = !self.generator.is_idle();
+        match self.embedder.step(beside) {
             Ok(vectors) => {
                 for (number, vector) in vectors {
                     if let Some(listener) = self.texts.remove(&number) {

@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod meters;
 mod models;
+mod readers;
 mod runs;
 mod server;
 mod tls;

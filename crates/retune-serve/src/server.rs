@@ -24,6 +24,7 @@ use crate::desk::Desk;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::models::Models;
+use crate::readers::Readers;
 use crate::runs::Runs;
 use crate::tls::TlsFiles;
 
@@ -31,6 +32,9 @@ use crate::tls::TlsFiles;
 pub struct ServerOptions {
     /// What requests have to bring along as `Authorization: Bearer …`.
     pub api_key: Option<String>,
+    /// Whether only pages of this machine may ask: a page of another name that leads here
+    /// is refused, so that no site that its user looks at can speak to the model.
+    pub only_local_names: bool,
     /// The folder in which trainings lie that are told of.
     pub runs: PathBuf,
     /// The adapters that can be loaded while it runs.
@@ -47,8 +51,11 @@ pub struct ServerOptions {
 const LOOK: Duration = Duration::from_millis(20);
 /// Ports that are tried, one after the other.
 const TRIES: u16 = 100;
-/// Connections that may be open at once; others wait until one ends.
-const MOST_CONNECTIONS: usize = 4096;
+/// Connections that may be open at once, if the system lets the program have as many;
+/// others wait until one ends.
+const MOST_CONNECTIONS: u64 = 4096;
+/// Files that are open beside them.
+const OTHER_FILES: u64 = 128;
 /// How long a client may take to send a request's headers, the first or the next one.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// How long a client may take to read something.
@@ -112,7 +119,9 @@ impl Server {
                     folder: options.runs,
                 },
                 desk: Desk::new(),
+                readers: Readers::new(),
                 api_key: options.api_key,
+                only_local_names: options.only_local_names,
                 adapters: options.adapters,
                 request_time: options.request_time,
                 draining: AtomicBool::new(false),
@@ -165,7 +174,7 @@ impl Server {
             .local_addr()
             .unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());
         let routes = router(Arc::clone(&self.shared));
-        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let places = Arc::new(Semaphore::new(most_connections()));
         let graceful = GracefulShutdown::new();
         let mut sum_up = tokio::time::interval(SUM_UP);
         tokio::pin!(down);
@@ -223,6 +232,13 @@ impl Server {
             }
         });
     }
+}
+
+/// As many as there may be open files for.
+fn most_connections() -> usize {
+    let wanted = MOST_CONNECTIONS + OTHER_FILES;
+    let files = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
+    files.saturating_sub(OTHER_FILES).clamp(1, MOST_CONNECTIONS) as usize
 }
 
 /// Whether it is of one connection that did not come about.

@@ -25,6 +25,18 @@ static BYTE_OF_CHARACTER: LazyLock<[Option<u8>; 324]> = LazyLock::new(|| {
 });
 
 impl Tokenizer {
+    /// Bytes of the longest token: a text of more than so many times `n` has more than `n`
+    /// tokens, if the tokenizer does not shorten it first.
+    pub fn longest_token_bytes(&self) -> usize {
+        *self.longest.get_or_init(|| {
+            let ids = 0..self.vocab_size() as u32;
+            ids.map(|id| self.token_bytes(id).len())
+                .max()
+                .unwrap_or(1)
+                .max(1)
+        })
+    }
+
     /// What a token adds to a text, in UTF-8 together with its neighbours; none if there is
     /// no such token.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {

@@ -9,6 +9,7 @@ mod measure;
 mod train;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
@@ -52,6 +53,8 @@ pub struct Tokenizer {
     depends_on_date: bool,
     /// Says which tokenizer and template this is.
     fingerprint: [u8; 32],
+    /// Bytes of the longest token, once somebody asked for it.
+    longest: OnceLock<usize>,
 }
 
 impl Tokenizer {
@@ -126,6 +129,7 @@ impl Tokenizer {
             tool_template_source,
             variables,
             fingerprint: hash.finalize().into(),
+            longest: OnceLock::new(),
         })
     }
 

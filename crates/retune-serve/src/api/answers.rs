@@ -151,11 +151,8 @@ impl Asked {
         samples: usize,
     ) -> ApiResult<Self> {
         let prompt = requests.iter().map(|request| request.prompt.len()).sum();
-        let jobs = requests
-            .into_iter()
-            .map(|request| shared.engine.answer(model, request, samples));
         Ok(Self {
-            jobs: jobs.collect::<ApiResult<_>>()?,
+            jobs: shared.engine.answer(model, requests, samples)?,
             samples,
             prompt,
             deadline: Box::pin(tokio::time::sleep(shared.request_time)),

@@ -15,7 +15,11 @@ use crate::error::{ApiError, ApiResult};
 const TIME: Duration = Duration::from_secs(30);
 
 /// A body of JSON. The header that says so may be missing.
-pub(crate) struct Body(pub(crate) Json);
+pub(crate) struct Body {
+    json: Json,
+    /// Its length.
+    pub(crate) bytes: usize,
+}
 
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
@@ -34,7 +38,10 @@ impl<S: Send + Sync> FromRequest<S> for Body {
         let invalid = |error: serde_json::Error| {
             ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string())
         };
-        Ok(Self(read.map_err(invalid)?))
+        Ok(Self {
+            json: read.map_err(invalid)?,
+            bytes: bytes.len(),
+        })
     }
 }
 
@@ -53,7 +60,7 @@ impl Body {
     /// # Errors
     /// 400 with the name of the field that is wrong.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> ApiResult<T> {
-        serde_path_to_error::deserialize(&self.0).map_err(|error| {
+        serde_path_to_error::deserialize(&self.json).map_err(|error| {
             let path = error.path().to_string();
             let problem = error.inner().to_string();
             match path.as_str() {

@@ -15,6 +15,7 @@ use super::answers::{Asked, Chunks, Envelope, Usage, chat_logprobs, finish_reaso
 use super::body::Body;
 use super::fields::{Fields, MOST_LOGPROBS};
 use super::messages::{Turn, conversation};
+use super::prompts::check_bytes;
 use super::tools::{CallReader, Part, ToolFields, Tools};
 use crate::error::{ApiError, ApiResult};
 
@@ -91,13 +92,21 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
     let samples = fields.samples()?;
     let told = request.told()?;
     let sampling = fields.sampling(&served.assistant.sampling, told)?;
-    let tools = tools.read(&served.assistant.tokenizer)?;
-    let schema = request.schema()?;
-    let mut conversation = conversation(request.messages)?;
-    conversation.tools = tools.as_ref().map(Tools::to_json).unwrap_or_default();
-    let mut asked = served.assistant.request(conversation, sampling)?;
-    asked.grammar = grammar(&served.assistant, tools.as_ref(), schema).await?;
-    asked.check(&served.assistant.model, usize::MAX)?;
+    let assistant = Arc::clone(&served.assistant);
+    let read = move || {
+        let tools = tools.read(&assistant.tokenizer)?;
+        let schema = request.schema()?;
+        let mut conversation = conversation(request.messages)?;
+        let messages = conversation.messages.iter();
+        let bytes = messages.map(|message| message.content.len()).sum();
+        check_bytes(&assistant, bytes, "messages")?;
+        conversation.tools = tools.as_ref().map(Tools::to_json).unwrap_or_default();
+        let mut asked = assistant.request(conversation, sampling)?;
+        asked.check(&assistant.model, usize::MAX)?;
+        asked.grammar = grammar(&assistant, tools.as_ref(), schema)?;
+        Ok((asked, tools))
+    };
+    let (asked, tools) = shared.readers.run(body.bytes, read).await?;
     let asked = Asked::new(&shared, &served.name, vec![asked], samples)?;
     let mut answers = Described {
         envelope: Envelope::new("chatcmpl", &served.name, &fields),
@@ -131,33 +140,22 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
 }
 
 /// What an answer has to be, if not anything: a call of `tools`, or what `schema` allows.
-/// It is made beside the requests that are being answered, for it may take long.
-async fn grammar(
-    assistant: &Arc<Assistant>,
+fn grammar(
+    assistant: &Assistant,
     tools: Option<&Tools>,
     schema: Option<Json>,
 ) -> ApiResult<Option<Grammar>> {
     let lark = tools.and_then(|tools| tools.grammar(schema.as_ref()));
-    let param = match lark {
-        Some(_) => "tools",
-        None => "response_format",
+    let (param, made) = match (lark, tools, schema) {
+        (Some(lark), ..) => ("tools", assistant.grammars()?.lark(&lark)),
+        (None, None, Some(schema)) => (
+            "response_format",
+            assistant.grammars()?.json_schema(&schema),
+        ),
+        _ => return Ok(None),
     };
-    if lark.is_none() && (tools.is_some() || schema.is_none()) {
-        return Ok(None);
-    }
-    let assistant = Arc::clone(assistant);
-    let made = tokio::task::spawn_blocking(move || {
-        let grammars = assistant.grammars()?;
-        match (lark, schema) {
-            (Some(lark), _) => grammars.lark(&lark),
-            (None, schema) => grammars.json_schema(&schema.unwrap_or_default()),
-        }
-    });
-    match made.await {
-        Ok(Ok(grammar)) => Ok(Some(grammar)),
-        Ok(Err(error)) => Err(ApiError::invalid(param, format!("{param}: {error}"))),
-        Err(error) => Err(ApiError::internal(error.to_string())),
-    }
+    let wrong = |error| ApiError::invalid(param, format!("{param}: {error}"));
+    made.map(Some).map_err(wrong)
 }
 
 /// What the object of a stream's chunk is called.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use retune_generate::{Assistant, Finish, Piece, Request, TokenLogprobs};
+use retune_generate::{Assistant, Finish, Piece, Request, Sampling, TokenLogprobs};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
@@ -55,28 +55,17 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
     if nothing_new {
         sampling.max_new_tokens = 1;
     }
-    let tokenizer = &served.assistant.tokenizer;
-    let prompts = request.prompt.read(tokenizer, "prompt", MOST_PROMPTS)?;
-    let mut requests = Vec::with_capacity(prompts.len());
-    for prompt in &prompts {
-        let request = Request {
-            prompt: prompt.ids.clone(),
-            adapter: served.assistant.adapter.clone(),
-            sampling: sampling.clone(),
-            grammar: None,
-            prompt_logprobs: told.filter(|_| echo),
-        };
-        let in_prompt = |error: ApiError| match error.code {
-            Some("context_length_exceeded") => ApiError {
-                param: Some("prompt".to_owned()),
-                ..error
-            },
-            _ => error,
-        };
-        let checked = request.check(&served.assistant.model, usize::MAX);
-        checked.map_err(|error| in_prompt(error.into()))?;
-        requests.push(request);
-    }
+    let assistant = Arc::clone(&served.assistant);
+    let prompt_logprobs = told.filter(|_| echo);
+    let read = move || {
+        let prompts = request.prompt.read(&assistant, "prompt", MOST_PROMPTS)?;
+        let asked: ApiResult<Vec<Request>> = prompts
+            .iter()
+            .map(|prompt| asked(&assistant, prompt, &sampling, prompt_logprobs))
+            .collect();
+        Ok((prompts, asked?))
+    };
+    let (prompts, requests) = shared.readers.run(body.bytes, read).await?;
     let asked = Asked::new(&shared, &served.name, requests, samples)?;
     let mut described = Described {
         envelope: Envelope::new("cmpl", &served.name, &fields),
@@ -102,6 +91,29 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
     let mut body = described.envelope.body(OBJECT, choices.into());
     body["usage"] = described.used(usage).to_json();
     Ok(JsonBody(body).into_response())
+}
+
+fn asked(
+    assistant: &Assistant,
+    prompt: &Prompt,
+    sampling: &Sampling,
+    prompt_logprobs: Option<usize>,
+) -> ApiResult<Request> {
+    let request = Request {
+        prompt: prompt.ids.clone(),
+        adapter: assistant.adapter.clone(),
+        sampling: sampling.clone(),
+        grammar: None,
+        prompt_logprobs,
+    };
+    match request.check(&assistant.model, usize::MAX) {
+        Ok(_) => Ok(request),
+        Err(error @ retune_generate::Error::TooLong { .. }) => Err(ApiError {
+            param: Some("prompt".to_owned()),
+            ..error.into()
+        }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What answers and the chunks of streams are called.

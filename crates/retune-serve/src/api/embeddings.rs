@@ -54,31 +54,38 @@ pub(super) async fn create(
 ) -> ApiResult<JsonBody<Json>> {
     let request: EmbeddingRequest = body.read()?;
     let served = shared.models.find(request.model.as_deref())?;
-    let model = &served.assistant.model;
-    let size = model.config().hidden_size;
+    let size = served.assistant.model.config().hidden_size;
     if let Some(asked) = request.dimensions.filter(|asked| *asked != size) {
         let problem = format!("dimensions: the model's vectors have {size}, not {asked}");
         return Err(ApiError::invalid("dimensions", problem));
     }
-    let tokenizer = &served.assistant.tokenizer;
-    let prompts = request.input.read(tokenizer, "input", MOST_TEXTS)?;
-    let mut texts = Vec::with_capacity(prompts.len());
-    for prompt in prompts {
-        let text = EmbedRequest {
-            ids: prompt.ids,
-            adapter: served.assistant.adapter.clone(),
-            pooling: match request.pooling {
-                Pooled::Mean => Pooling::Mean,
-                Pooled::Last => Pooling::Last,
-            },
-        };
-        let in_input = |error: ApiError| ApiError {
-            param: Some("input".to_owned()),
-            ..error
-        };
-        text.check(model).map_err(|error| in_input(error.into()))?;
-        texts.push(text);
-    }
+    let pooling = match request.pooling {
+        Pooled::Mean => Pooling::Mean,
+        Pooled::Last => Pooling::Last,
+    };
+    let assistant = Arc::clone(&served.assistant);
+    let read = move || {
+        let prompts = request
+            .input
+            .read(&assistant, "input", MOST_TEXTS)?
+            .into_iter();
+        let texts = prompts.map(|prompt| {
+            let text = EmbedRequest {
+                ids: prompt.ids,
+                adapter: assistant.adapter.clone(),
+                pooling,
+            };
+            match text.check(&assistant.model) {
+                Ok(()) => Ok(text),
+                Err(error) => Err(ApiError {
+                    param: Some("input".to_owned()),
+                    ..error.into()
+                }),
+            }
+        });
+        texts.collect::<ApiResult<Vec<EmbedRequest>>>()
+    };
+    let texts = shared.readers.run(body.bytes, read).await?;
     let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
     let vectors = tokio::time::timeout(shared.request_time, shared.engine.embed(texts)?.wait())
         .await

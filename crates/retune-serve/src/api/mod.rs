@@ -20,6 +20,7 @@ mod tools;
 
 pub(crate) use body::unreadable;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,6 +38,7 @@ use crate::desk::{Desk, MOST_FILE_BYTES};
 use crate::engine::Engine;
 use crate::error::{ApiError, ApiResult};
 use crate::models::Models;
+use crate::readers::Readers;
 use crate::runs::Runs;
 
 /// Bytes that the body of a request may have.
@@ -48,8 +50,11 @@ pub(crate) struct Shared {
     pub(crate) models: Arc<Models>,
     pub(crate) runs: Runs,
     pub(crate) desk: Desk,
+    pub(crate) readers: Readers,
     /// What requests have to bring along, if anything.
     pub(crate) api_key: Option<String>,
+    /// Whether only what calls this machine by a name of its own may ask.
+    pub(crate) only_local_names: bool,
     /// Whether the server is on its way down.
     pub(crate) draining: AtomicBool,
     /// Where adapters can be loaded from, if anywhere.
@@ -92,7 +97,37 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(another_method)
         .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .layer(from_fn_with_state(Arc::clone(&shared), check_host))
         .with_state(shared)
+}
+
+/// Refuses what came here by a name that is not this machine's own. A site can have its
+/// name lead to 127.0.0.1, and its page then counts as one of this server.
+async fn check_host(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> ApiResult<Response> {
+    let host = request.headers().get(header::HOST);
+    let host = host
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("localhost");
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let is_local = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok();
+    match is_local || !shared.only_local_names {
+        true => Ok(next.run(request).await),
+        false => Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "unknown_host",
+            format!(
+                "{name:?} is no name of this machine; a server that has others wants --api-key"
+            ),
+        )),
+    }
 }
 
 /// Counts responses.
@@ -142,11 +177,16 @@ async fn guard_admin(
     Ok(next.run(request).await)
 }
 
+/// What stands before the key.
+const SCHEME: &[u8] = b"Bearer ";
+
 /// However long it takes says nothing about the key.
 fn has_key(request: &Request, key: &str) -> bool {
     let given = request.headers().get(header::AUTHORIZATION);
-    let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    given.is_some_and(|given| given.ct_eq(key.as_bytes()).into())
+    let given = given.and_then(|value| value.as_bytes().split_at_checked(SCHEME.len()));
+    given.is_some_and(|(scheme, given)| {
+        scheme.eq_ignore_ascii_case(SCHEME) && given.ct_eq(key.as_bytes()).into()
+    })
 }
 
 impl Shared {

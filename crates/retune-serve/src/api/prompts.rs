@@ -1,6 +1,6 @@
 //! Text or tokens, one or several: what completions and embeddings are given.
 
-use retune_data::Tokenizer;
+use retune_generate::Assistant;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -32,11 +32,13 @@ impl Prompts {
     /// 400.
     pub(super) fn read(
         self,
-        tokenizer: &Tokenizer,
+        assistant: &Assistant,
         field: &str,
         most: usize,
     ) -> ApiResult<Vec<Prompt>> {
+        let tokenizer = &assistant.tokenizer;
         let of_text = |text: String| {
+            check_bytes(assistant, text.len(), field)?;
             let ids = tokenizer
                 .text_ids(&text)
                 .map_err(retune_generate::Error::from)?;
@@ -61,5 +63,31 @@ impl Prompts {
             Self::Tokens(ids) => of_ids(ids).map(|prompt| vec![prompt]),
             Self::Lists(lists) => lists.into_iter().map(of_ids).collect(),
         }
+    }
+}
+
+/// How much shorter a text may become before it is cut into tokens, as by normalization.
+const SHORTENED: usize = 4;
+
+/// Whether a text of `bytes` bytes, which stands in `field`, may have as few tokens as the
+/// model takes. So a text that is far too long is refused before it costs anything.
+///
+/// # Errors
+/// 400.
+pub(super) fn check_bytes(assistant: &Assistant, bytes: usize, field: &str) -> ApiResult<()> {
+    let context = assistant.model.config().max_position_embeddings;
+    let longest = assistant.tokenizer.longest_token_bytes();
+    let least = bytes / (SHORTENED * longest);
+    match least > context {
+        false => Ok(()),
+        true => Err(ApiError {
+            code: Some("context_length_exceeded"),
+            ..ApiError::invalid(
+                field,
+                format!(
+                    "the text of {bytes} bytes has more tokens than the model takes, {context}; shorten it"
+                ),
+            )
+        }),
     }
 }

@@ -35,8 +35,11 @@ pub(super) async fn tokenize(
     let served = shared.models.find(request.model.as_deref())?;
     let text = request.content.or(request.prompt);
     let text = text.ok_or_else(|| ApiError::invalid("content", "content: expected a text"))?;
-    let tokens = served.assistant.tokenizer.text_ids(&text);
-    let tokens = tokens.map_err(retune_generate::Error::from)?;
+    let read = move || {
+        let tokens = served.assistant.tokenizer.text_ids(&text);
+        Ok(tokens.map_err(retune_generate::Error::from)?)
+    };
+    let tokens = shared.readers.run(body.bytes, read).await?;
     Ok(JsonBody(json!({"count": tokens.len(), "tokens": tokens})))
 }
 
@@ -51,6 +54,7 @@ pub(super) async fn detokenize(
         let problem = format!("tokens: {id} is no token of the model, which has {vocabulary}");
         return Err(ApiError::invalid("tokens", problem));
     }
-    let text = served.assistant.tokenizer.decode(&request.tokens);
+    let read = move || Ok(served.assistant.tokenizer.decode(&request.tokens));
+    let text = shared.readers.run(body.bytes, read).await?;
     Ok(JsonBody(json!({"content": text, "prompt": text})))
 }

@@ -122,6 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let engine = Engine::start(assistant, &options)?;
     let options = ServerOptions {
         api_key: args.api_key.clone(),
+        only_local_names: args.host.is_loopback() && args.api_key.is_none(),
         adapters: adapter_folder(first, args)?,
         tls: tls_files(args),
         request_time: Duration::from_secs(args.request_timeout),
@@ -149,8 +150,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             thousands(args.max_requests as u64)
         );
         anstream::println!("listening  {scheme}://{}", listener.local_addr()?);
-        server.run(listener, asked_to_stop()).await?;
-        Ok(())
+        let (first, stop) = tokio::sync::oneshot::channel();
+        let twice = async {
+            asked_to_stop().await;
+            let _ = first.send(());
+            asked_to_stop().await;
+        };
+        let stop = async {
+            let _ = stop.await;
+        };
+        tokio::select! {
+            ended = server.run(listener, stop) => Ok(ended?),
+            // Who asks twice does not want to wait for open answers.
+            () = twice => Ok(()),
+        }
     })
 }
 

@@ -95,3 +95,94 @@ fn a_port_that_is_taken_is_not_fought_for() {
     assert_ne!(listening, first.url);
     assert_eq!(read(first.get("/health")).0, 200);
 }
+
+#[test]
+fn a_site_that_leads_here_by_its_own_name_is_refused() {
+    let server = Server::start(&[]);
+    let ask = |server: &Server, host: &str, key: &str| {
+        let request = server.agent.get(format!("{}/v1/models", server.url));
+        let request = request.header("Host", host).header("Authorization", key);
+        read(request.call().expect("a response"))
+    };
+    for host in [
+        "localhost",
+        "LOCALHOST:7860",
+        "127.0.0.1:1",
+        "[::1]:80",
+        "192.168.1.2",
+    ] {
+        assert_eq!(ask(&server, host, "").0, 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "localhost.evil.example:7860",
+        "127.0.0.1.evil.example",
+    ] {
+        let (status, body) = ask(&server, host, "");
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (403, &json!("unknown_host")),
+            "{host}"
+        );
+    }
+    // Who has a key is no stranger, and schemes have no case.
+    let server = Server::start(&["--api-key", "secret"]);
+    assert_eq!(ask(&server, "model.example", "bearer secret").0, 200);
+    assert_eq!(ask(&server, "model.example", "").0, 401);
+}
+
+#[test]
+fn many_prompts_of_one_request_have_one_place() {
+    let server = Server::start(&["--max-requests", "2"]);
+    let body = json!({"prompt": vec!["宝玉"; 200], "max_tokens": 2});
+    let (status, body) = server.ask("/v1/completions", &body);
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["choices"].as_array().expect("choices").len(), 200);
+}
+
+#[test]
+fn a_text_that_is_far_too_long_costs_nothing_and_holds_nobody_up() {
+    let server = Server::start(&[]);
+    let long = "1".repeat(7 << 20);
+    std::thread::scope(|scope| {
+        let long = &long;
+        let server = &server;
+        let texts: Vec<_> = [
+            "/tokenize",
+            "/tokenize",
+            CHAT,
+            "/v1/completions",
+            "/v1/embeddings",
+        ]
+        .into_iter()
+        .map(|path| {
+            scope.spawn(move || {
+                let body = match path {
+                    CHAT => asked(long, json!({})),
+                    "/tokenize" => json!({"content": long}),
+                    "/v1/completions" => json!({"prompt": long}),
+                    _ => json!({"input": long}),
+                };
+                let (status, body) = server.ask(path, &body);
+                match path {
+                    "/tokenize" => assert_eq!(status, 200),
+                    _ => {
+                        let code = &body["error"]["code"];
+                        assert_eq!((status, code), (400, &json!("context_length_exceeded")));
+                    }
+                }
+            })
+        })
+        .collect();
+        let mut answered = 0;
+        while texts.iter().any(|thread| !thread.is_finished()) {
+            assert_eq!(read(server.get("/health")).0, 200);
+            assert_eq!(
+                server.ask(CHAT, &asked("你好", json!({"max_tokens": 1}))).0,
+                200
+            );
+            answered += 1;
+        }
+        assert!(answered > 1);
+    });
+}

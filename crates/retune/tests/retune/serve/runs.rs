@@ -185,9 +185,9 @@ fn a_long_log_comes_in_pieces_of_whole_lines_and_its_ends_tell_how_it_goes() {
     let long = json!({"type": "sample", "answer": "长".repeat(600_000)});
     events.insert(9_000, long);
     events.push(eval(20_000, 1.5));
-    events.extend((20_001..=21_000).map(|step| train(step, 0.25)));
+    events.extend((20_001..=22_000).map(|step| train(step, 0.25)));
     let path = add(&folder, "output/long", &events);
-    assert!(std::fs::metadata(path).expect("the file").len() > 3 << 20);
+    assert!(std::fs::metadata(path).expect("the file").len() > 3_000_000);
     let server = Server::start_in(folder, &[]);
     let run = &listing(&server)["runs"][0];
     let told = |name: &str| run[name].clone();
@@ -195,7 +195,7 @@ fn a_long_log_comes_in_pieces_of_whole_lines_and_its_ends_tell_how_it_goes() {
         ["started", "step", "max_steps", "loss", "eval_loss"].map(told),
         [
             json!(5.5),
-            json!(21_000),
+            json!(22_000),
             json!(40),
             json!(0.25),
             json!(1.5)
@@ -218,7 +218,7 @@ fn a_long_log_comes_in_pieces_of_whole_lines_and_its_ends_tell_how_it_goes() {
         found.len(),
         events.len()
     );
-    assert!((4..9).contains(&pieces), "{pieces}");
+    assert!((3..7).contains(&pieces), "{pieces}");
 }
 
 #[test]

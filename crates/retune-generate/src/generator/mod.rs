@@ -1,151 +1,25 @@
 //! The loop: several requests at once, a token each at a time.
 
+mod request;
+mod running;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use retune_data::Tokenizer;
-use retune_model::{Adapter, CachedTokens, Decoder, KvCache, NextTokens};
+use retune_model::{Adapter, Decoder, KvCache, NextTokens};
 
-use crate::error::{Error, Result};
-use crate::grammar::Grammar;
-use crate::logprobs::TokenLogprobs;
-use crate::loops::LoopRule;
-use crate::sampling::{History, Sampling};
-use crate::text::TextStream;
+pub use request::{Finish, Piece, Request};
+pub(crate) use running::finite;
+use running::{Begun, Running};
+
+use crate::error::Result;
+use crate::sampling::Sampling;
 
 /// Tokens of prompts that go through the model at a time.
 pub(crate) const PREFILL: usize = 512;
 /// The same while answers are being written, which wait for it.
-const PREFILL_BESIDE: usize = 128;
-
-/// Tokens at the end of an answer that are no repeated phrase yet, however often they say
-/// the same: a laugh, a row of dots.
-const LEAST_REPEATED: usize = 12;
-
-/// What is asked.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The prompt's tokens.
-    pub prompt: Vec<u32>,
-    /// The adapter that answers; the base model alone if there is none.
-    pub adapter: Option<Arc<Adapter>>,
-    /// How to answer.
-    pub sampling: Sampling,
-    /// What the answer may be; anything if there is none.
-    pub grammar: Option<Grammar>,
-    /// How many of the most likely tokens are told beside each token of the prompt; if
-    /// none, nothing is told of the prompt.
-    pub prompt_logprobs: Option<usize>,
-}
-
-impl Request {
-    /// How many tokens the answer can have by `model`, of which at most `context` tokens
-    /// are taken.
-    ///
-    /// # Errors
-    /// `Setting`, `EmptyPrompt`, `TooLong`, `UnknownToken`: why it cannot be answered.
-    pub fn check(&self, model: &Decoder, context: usize) -> Result<usize> {
-        let vocabulary = model.config().vocab_size;
-        self.sampling.check(vocabulary)?;
-        let tokens = self.prompt.len();
-        if tokens == 0 {
-            return Err(Error::EmptyPrompt);
-        }
-        let mut ids = self.prompt.iter();
-        if let Some(&id) = ids.find(|id| **id as usize >= vocabulary) {
-            return Err(Error::UnknownToken { id, vocabulary });
-        }
-        let context = context.min(model.config().max_position_embeddings);
-        match context.saturating_sub(tokens) {
-            0 => Err(Error::TooLong { tokens, context }),
-            room => Ok(room.min(self.sampling.max_new_tokens)),
-        }
-    }
-}
-
-/// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
-    /// The model ended it, or a stop text came.
-    Stop,
-    /// It has as many tokens as it may have.
-    Length,
-    /// It repeated a phrase ([`Sampling::max_phrase_repeats`]).
-    Repetition,
-}
-
-impl Finish {
-    /// As OpenAI's API has it, which knows no repetition.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::Repetition => "repetition",
-        }
-    }
-}
-
-/// The next piece of an answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Piece {
-    /// Which request it belongs to: what [`Generator::add`] returned.
-    pub request: u64,
-    /// Text; may be empty, where a character is not whole yet.
-    pub text: String,
-    /// The token, unless it ends the answer.
-    pub token: Option<u32>,
-    /// Its probability and those of others, if they are asked for.
-    pub logprobs: Option<TokenLogprobs>,
-    /// The same of the next tokens of the prompt, the first of which has none. They come
-    /// before the answer, and with the first of several answers alone.
-    pub prompt: Vec<TokenLogprobs>,
-    /// Tokens of the prompt that an earlier one had left, told with the first token.
-    pub cached: usize,
-    /// Whether this is the last piece.
-    pub finish: Option<Finish>,
-}
-
-impl Piece {
-    /// One that says nothing.
-    fn new(request: u64) -> Self {
-        Self {
-            request,
-            text: String::new(),
-            token: None,
-            logprobs: None,
-            prompt: Vec::new(),
-            cached: 0,
-            finish: None,
-        }
-    }
-}
-
-/// An answer that is being made.
-#[derive(Debug)]
-struct Running {
-    request: u64,
-    sampling: Sampling,
-    grammar: Option<Grammar>,
-    adapter: Option<Arc<Adapter>>,
-    /// Prompt and answer.
-    ids: Vec<u32>,
-    prompt: usize,
-    /// Tokens of it that were there already.
-    cached: usize,
-    prompt_logprobs: Option<usize>,
-    text: TextStream,
-    place: CachedTokens,
-    /// Other answers to the same prompt, which begin when it is through.
-    others: Vec<Begun>,
-}
-
-/// An answer of which there is no token yet.
-#[derive(Debug)]
-struct Begun {
-    request: u64,
-    sampling: Sampling,
-    grammar: Option<Grammar>,
-}
+pub(crate) const PREFILL_BESIDE: usize = 128;
 
 /// A prompt that waits, with the answers that it is to get.
 #[derive(Debug)]
@@ -479,119 +353,4 @@ struct Passed {
     from: usize,
     /// Rows of logits: those behind all the tokens that did, or behind the last.
     rows: usize,
-}
-
-/// # Errors
-/// `NotFinite`.
-pub(crate) fn finite(logits: &[f32]) -> Result<()> {
-    match logits.iter().all(|logit| logit.is_finite()) {
-        true => Ok(()),
-        false => Err(Error::NotFinite),
-    }
-}
-
-impl Running {
-    fn new(
-        answer: Begun,
-        prompt: Vec<u32>,
-        adapter: Option<Arc<Adapter>>,
-        place: CachedTokens,
-    ) -> Self {
-        Self {
-            request: answer.request,
-            text: TextStream::new(&answer.sampling.stop),
-            sampling: answer.sampling,
-            grammar: answer.grammar,
-            adapter,
-            prompt: prompt.len(),
-            cached: place.len(),
-            prompt_logprobs: None,
-            ids: prompt,
-            place,
-            others: Vec::new(),
-        }
-    }
-
-    /// Whether what comes next is a token of the answer.
-    fn is_past_its_prompt(&self) -> bool {
-        self.place.len() >= self.prompt
-    }
-
-    fn tells_prompt(&self) -> bool {
-        self.prompt_logprobs.is_some() && !self.is_past_its_prompt()
-    }
-
-    /// What `rows` of logits, the first of them behind the token `from`, say of the prompt.
-    fn tell_prompt(&self, from: usize, rows: &[&[f32]]) -> Option<Result<Piece>> {
-        let count = self.prompt_logprobs?;
-        let tokens = self.ids[..self.prompt].get(from + 1..)?;
-        let told = tokens.iter().zip(rows).map(|(token, logits)| {
-            finite(logits)?;
-            Ok(TokenLogprobs::new(logits, *token, count))
-        });
-        let told: Result<Vec<TokenLogprobs>> = told.collect();
-        match told {
-            Ok(told) if told.is_empty() => None,
-            told => Some(told.map(|prompt| Piece {
-                prompt,
-                ..Piece::new(self.request)
-            })),
-        }
-    }
-
-    /// Chooses the token that `logits` stand behind, and takes it.
-    fn go_on(&mut self, logits: &[f32], stop_ids: &[u32], tokenizer: &Tokenizer) -> Result<Piece> {
-        finite(logits)?;
-        let history = History {
-            all: &self.ids,
-            prompt: self.prompt,
-            stop_ids,
-        };
-        let mut left = logits.to_vec();
-        if let Some(grammar) = &mut self.grammar {
-            grammar.restrict(&mut left)?;
-        }
-        let chosen = self.sampling.choose(&mut left, history);
-        let token = chosen.ok_or(Error::NothingAllowed)?;
-        let logprobs = self.sampling.logprobs;
-        let logprobs = logprobs.map(|count| TokenLogprobs::new(logits, token, count));
-        let mut piece = Piece {
-            logprobs,
-            cached: std::mem::take(&mut self.cached),
-            ..Piece::new(self.request)
-        };
-        if stop_ids.contains(&token) || self.sampling.stop_token_ids.contains(&token) {
-            piece.text = self.text.finish(tokenizer);
-            piece.finish = Some(Finish::Stop);
-            return Ok(piece);
-        }
-        let is_whole = match &mut self.grammar {
-            Some(grammar) => grammar.take(token)?,
-            None => false,
-        };
-        self.ids.push(token);
-        let (text, stopped) = self.text.push(tokenizer, token);
-        piece.text = text;
-        piece.token = Some(token);
-        if stopped {
-            piece.finish = Some(Finish::Stop);
-            return Ok(piece);
-        }
-        let answer = &self.ids[self.prompt..];
-        let repeats = LoopRule {
-            min_count: self.sampling.max_phrase_repeats,
-            min_span: LEAST_REPEATED,
-        };
-        if is_whole {
-            piece.finish = Some(Finish::Stop);
-        } else if repeats.min_count > 0 && repeats.find(answer).is_some() {
-            piece.finish = Some(Finish::Repetition);
-        } else if answer.len() == self.sampling.max_new_tokens {
-            piece.finish = Some(Finish::Length);
-        }
-        if piece.finish.is_some() {
-            piece.text.push_str(&self.text.finish(tokenizer));
-        }
-        Ok(piece)
-    }
 }

@@ -1,0 +1,165 @@
+//! One answer on its way.
+
+use std::sync::Arc;
+
+use retune_data::Tokenizer;
+use retune_model::{Adapter, CachedTokens};
+
+use super::request::{Finish, Piece};
+use crate::error::{Error, Result};
+use crate::grammar::Grammar;
+use crate::logprobs::TokenLogprobs;
+use crate::loops::LoopRule;
+use crate::sampling::{History, Sampling};
+use crate::text::TextStream;
+
+/// Tokens at the end of an answer that are no repeated phrase yet, however often they say
+/// the same: a laugh, a row of dots.
+const LEAST_REPEATED: usize = 12;
+
+/// An answer of which there is no token yet.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) request: u64,
+    pub(super) sampling: Sampling,
+    pub(super) grammar: Option<Grammar>,
+}
+
+/// An answer that is being made.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) request: u64,
+    pub(super) sampling: Sampling,
+    pub(super) grammar: Option<Grammar>,
+    pub(super) adapter: Option<Arc<Adapter>>,
+    /// Prompt and answer.
+    pub(super) ids: Vec<u32>,
+    pub(super) prompt: usize,
+    /// Tokens of it that were there already.
+    pub(super) cached: usize,
+    pub(super) prompt_logprobs: Option<usize>,
+    pub(super) text: TextStream,
+    pub(super) place: CachedTokens,
+    /// Other answers to the same prompt, which begin when it is through.
+    pub(super) others: Vec<Begun>,
+}
+
+/// # Errors
+/// `NotFinite`.
+pub(crate) fn finite(logits: &[f32]) -> Result<()> {
+    match logits.iter().all(|logit| logit.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::NotFinite),
+    }
+}
+
+impl Running {
+    pub(super) fn new(
+        answer: Begun,
+        prompt: Vec<u32>,
+        adapter: Option<Arc<Adapter>>,
+        place: CachedTokens,
+    ) -> Self {
+        Self {
+            request: answer.request,
+            text: TextStream::new(&answer.sampling.stop),
+            sampling: answer.sampling,
+            grammar: answer.grammar,
+            adapter,
+            prompt: prompt.len(),
+            cached: place.len(),
+            prompt_logprobs: None,
+            ids: prompt,
+            place,
+            others: Vec::new(),
+        }
+    }
+
+    /// Whether what comes next is a token of the answer.
+    pub(super) fn is_past_its_prompt(&self) -> bool {
+        self.place.len() >= self.prompt
+    }
+
+    pub(super) fn tells_prompt(&self) -> bool {
+        self.prompt_logprobs.is_some() && !self.is_past_its_prompt()
+    }
+
+    /// What `rows` of logits, the first of them behind the token `from`, say of the prompt.
+    pub(super) fn tell_prompt(&self, from: usize, rows: &[&[f32]]) -> Option<Result<Piece>> {
+        let count = self.prompt_logprobs?;
+        let tokens = self.ids[..self.prompt].get(from + 1..)?;
+        let told = tokens.iter().zip(rows).map(|(token, logits)| {
+            finite(logits)?;
+            Ok(TokenLogprobs::new(logits, *token, count))
+        });
+        let told: Result<Vec<TokenLogprobs>> = told.collect();
+        match told {
+            Ok(told) if told.is_empty() => None,
+            told => Some(told.map(|prompt| Piece {
+                prompt,
+                ..Piece::new(self.request)
+            })),
+        }
+    }
+
+    /// Chooses the token that `logits` stand behind, and takes it.
+    pub(super) fn go_on(
+        &mut self,
+        logits: &[f32],
+        stop_ids: &[u32],
+        tokenizer: &Tokenizer,
+    ) -> Result<Piece> {
+        finite(logits)?;
+        let history = History {
+            all: &self.ids,
+            prompt: self.prompt,
+            stop_ids,
+        };
+        let mut left = logits.to_vec();
+        if let Some(grammar) = &mut self.grammar {
+            grammar.restrict(&mut left)?;
+        }
+        let chosen = self.sampling.choose(&mut left, history);
+        let token = chosen.ok_or(Error::NothingAllowed)?;
+        let logprobs = self.sampling.logprobs;
+        let logprobs = logprobs.map(|count| TokenLogprobs::new(logits, token, count));
+        let mut piece = Piece {
+            logprobs,
+            cached: std::mem::take(&mut self.cached),
+            ..Piece::new(self.request)
+        };
+        if stop_ids.contains(&token) || self.sampling.stop_token_ids.contains(&token) {
+            piece.text = self.text.finish(tokenizer);
+            piece.finish = Some(Finish::Stop);
+            return Ok(piece);
+        }
+        let is_whole = match &mut self.grammar {
+            Some(grammar) => grammar.take(token)?,
+            None => false,
+        };
+        self.ids.push(token);
+        let (text, stopped) = self.text.push(tokenizer, token);
+        piece.text = text;
+        piece.token = Some(token);
+        if stopped {
+            piece.finish = Some(Finish::Stop);
+            return Ok(piece);
+        }
+        let answer = &self.ids[self.prompt..];
+        let repeats = LoopRule {
+            min_count: self.sampling.max_phrase_repeats,
+            min_span: LEAST_REPEATED,
+        };
+        if is_whole {
+            piece.finish = Some(Finish::Stop);
+        } else if repeats.min_count > 0 && repeats.find(answer).is_some() {
+            piece.finish = Some(Finish::Repetition);
+        } else if answer.len() == self.sampling.max_new_tokens {
+            piece.finish = Some(Finish::Length);
+        }
+        if piece.finish.is_some() {
+            piece.text.push_str(&self.text.finish(tokenizer));
+        }
+        Ok(piece)
+    }
+}

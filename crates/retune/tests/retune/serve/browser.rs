@@ -165,7 +165,7 @@ fn an_answer_that_is_stopped_ends_and_frees_its_place() {
             toggle.click().await?;
         }
         let most = find(browser, "max_tokens").await?;
-        most.clear().await?;
+        most.send_keys(Key::Control + "a").await?;
         most.send_keys("1000").await?;
         ask(browser, "讲个故事").await?;
         let is_long = |text: &Value| text.as_str().is_some_and(|text| text.chars().count() > 20);
@@ -234,7 +234,7 @@ fn a_data_file_is_looked_at() {
         .await?;
         let learned = "return [...document.querySelectorAll('[data-testid=tokens] .token.learned')].map(token => token.innerText).join('')";
         let number = find(&browser, "row-number").await?;
-        number.clear().await?;
+        number.send_keys(Key::Control + "a").await?;
         number.send_keys("1" + Key::Enter).await?;
         until(&browser, learned, |text| {
             text.as_str().is_some_and(|text| text.contains("甄"))

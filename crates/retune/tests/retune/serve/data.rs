@@ -305,7 +305,7 @@ fn files_may_be_larger_than_requests_but_not_endless() {
     let length = (64 << 20) + 1;
     write!(
         stream,
-        "POST /data/lint?name=a.json HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        "POST /data/lint?name=a.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     )
     .expect("sent");
     let mut answer = String::new();

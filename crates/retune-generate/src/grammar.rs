@@ -61,7 +61,7 @@ impl Grammars {
     /// # Errors
     /// `Grammar`.
     pub fn json_schema(&self, schema: &Json) -> Result<Grammar> {
-        self.compile(TopLevelGrammar::from_json_schema(with_options(schema)))
+        self.compile(TopLevelGrammar::from_json_schema(spaced_json(schema)))
     }
 
     /// Any JSON object.
@@ -96,8 +96,23 @@ impl fmt::Debug for Grammars {
     }
 }
 
-/// How JSON of `schema` is written down: with a little white space.
-pub fn with_options(schema: &Json) -> Json {
+/// `schema`, for a grammar in which its JSON may have white space as people write it.
+pub fn spaced_json(schema: &Json) -> Json {
+    written(
+        schema,
+        json!({"whitespace_flexible": true, "whitespace_pattern": WHITE_SPACE}),
+    )
+}
+
+/// `schema`, for a grammar in which its JSON is on one line, as Python writes it.
+pub fn one_line_json(schema: &Json) -> Json {
+    written(
+        schema,
+        json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}),
+    )
+}
+
+fn written(schema: &Json, options: Json) -> Json {
     let mut schema = match schema {
         // "Anything" and "nothing" are schemas too.
         Json::Bool(true) => json!({}),
@@ -105,7 +120,6 @@ pub fn with_options(schema: &Json) -> Json {
         other => other.clone(),
     };
     if let Some(fields) = schema.as_object_mut() {
-        let options = json!({"whitespace_flexible": true, "whitespace_pattern": WHITE_SPACE});
         fields.insert("x-guidance".to_owned(), options);
     }
     schema

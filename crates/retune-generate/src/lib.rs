@@ -26,7 +26,7 @@ pub use beam::{BeamAnswer, BeamSearch, EarlyStopping};
 pub use embed::{EmbedRequest, Embedder, Pooling};
 pub use error::{Error, Result};
 pub use generator::{Finish, Generator, Piece, Request};
-pub use grammar::{Grammar, Grammars, with_options};
+pub use grammar::{Grammar, Grammars, one_line_json, spaced_json};
 pub use logprobs::TokenLogprobs;
 pub use loops::{Loop, LoopRule};
 pub use sampling::{History, Sampling};

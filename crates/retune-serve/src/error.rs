@@ -124,7 +124,11 @@ impl ApiError {
 impl From<Generate> for ApiError {
     fn from(error: Generate) -> Self {
         match error {
-            Generate::Setting { ref name, .. } => Self::invalid(name.clone(), error.to_string()),
+            Generate::Setting { ref name, .. } => {
+                // OpenAI's names for what Hugging Face calls otherwise.
+                let renamed = |text: &str| text.replace("_new_tokens", "_tokens");
+                Self::invalid(renamed(name), renamed(&error.to_string()))
+            }
             Generate::TooLong { .. } => Self {
                 code: Some("context_length_exceeded"),
                 ..Self::invalid("messages", error.to_string())

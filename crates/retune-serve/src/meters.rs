@@ -173,7 +173,7 @@ pub(crate) struct RequestMeters {
 
 impl RequestMeters {
     pub(crate) fn wrote(&mut self, piece: &Piece) {
-        if piece.token.is_some() {
+        if piece.is_of_token() {
             let now = Instant::now();
             match self.last.replace(now) {
                 None => self.first.record(now - self.began),

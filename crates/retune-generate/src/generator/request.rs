@@ -92,6 +92,11 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// Whether the model made a token for it, be it one that ends the answer.
+    pub fn is_of_token(&self) -> bool {
+        self.token.is_some() || self.finish.is_some()
+    }
+
     /// One that says nothing.
     pub(super) fn new(request: u64) -> Self {
         Self {

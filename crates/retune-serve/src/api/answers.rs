@@ -22,9 +22,11 @@ use crate::error::{ApiError, ApiResult};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Answer {
     pub(super) text: String,
-    /// Its tokens, without one that ends it.
+    /// Its tokens, one that ends it included.
     pub(super) tokens: usize,
     pub(super) logprobs: Vec<TokenLogprobs>,
+    /// Of the token that ended it, which only some tell.
+    pub(super) end_logprobs: Option<TokenLogprobs>,
     /// What is told of the prompt's tokens, with the first of its answers.
     pub(super) prompt: Vec<TokenLogprobs>,
     /// Tokens of the prompt that did not have to be computed.
@@ -35,10 +37,10 @@ pub(super) struct Answer {
 impl Answer {
     fn take(&mut self, piece: Piece) {
         self.text.push_str(&piece.text);
-        self.tokens += usize::from(piece.token.is_some());
-        // The token that ends an answer is not told.
-        if piece.token.is_some() {
-            self.logprobs.extend(piece.logprobs);
+        self.tokens += usize::from(piece.is_of_token());
+        match piece.token {
+            Some(_) => self.logprobs.extend(piece.logprobs),
+            None => self.end_logprobs = piece.logprobs,
         }
         self.prompt.extend(piece.prompt);
         self.cached += piece.cached;
@@ -221,7 +223,7 @@ impl Asked {
                 };
                 match item {
                     Some(Ok((choice, piece))) => {
-                        usage.completion += usize::from(piece.token.is_some());
+                        usage.completion += usize::from(piece.is_of_token());
                         if choice.is_multiple_of(samples) {
                             usage.cached += piece.cached;
                         }

@@ -187,6 +187,7 @@ impl Described {
         if self.nothing_new {
             answer.text.clear();
             answer.logprobs.clear();
+            answer.end_logprobs = None;
             answer.finish = Some(Finish::Length);
         }
         let text = format!("{}{}", self.echo(choice).text, answer.text);
@@ -194,6 +195,7 @@ impl Described {
         if self.told {
             let mut lists = Lists::default();
             self.add_echo(choice, &mut lists);
+            answer.logprobs.extend(answer.end_logprobs);
             self.add(choice, &answer.logprobs, &mut lists);
             entry["logprobs"] = lists.to_json();
         }
@@ -282,7 +284,9 @@ impl Chunks for Described {
         if self.nothing_new {
             text.clear();
             finish = finish.map(|_| Finish::Length);
-        } else if piece.token.is_some() {
+        } else {
+            // Other than in chat, the token that ends the answer is told as well: who asks
+            // for one token, to be told of the prompt, relies on it.
             told.extend(piece.logprobs);
         }
         if text.is_empty() && told.is_empty() && finish.is_none() {

@@ -41,8 +41,9 @@ use crate::models::Models;
 use crate::readers::Readers;
 use crate::runs::Runs;
 
-/// Bytes that the body of a request may have.
-const MOST_BYTES: usize = 8 << 20;
+/// Bytes that the body of a request may have. Cut into tokens, a text takes some hundred
+/// times its size.
+const MOST_BYTES: usize = 2 << 20;
 
 /// What all routes know.
 pub(crate) struct Shared {
@@ -166,9 +167,11 @@ async fn guard_admin(
     request: Request,
     next: Next,
 ) -> ApiResult<Response> {
-    if let Some(adapters) = &shared.adapters
-        && !has_key(&request, &adapters.admin_key)
-    {
+    let key = match &shared.adapters {
+        Some(adapters) => Some(&adapters.admin_key),
+        None => shared.api_key.as_ref(),
+    };
+    if key.is_some_and(|key| !has_key(&request, key)) {
         return Err(ApiError::no_key(
             "loading and unloading asks for the admin key: Authorization: Bearer KEY",
         ));

@@ -34,8 +34,8 @@ struct Route {
     path: &'static str,
     summary: &'static str,
     key: Key,
-    /// The schemas that a body has to fulfil, all of them; none for GET.
-    body: Vec<Json>,
+    /// What a body is, and the schemas that it has to fulfil, all of them; none for GET.
+    body: Option<(&'static str, Vec<Json>)>,
     /// What the answer is, and the fields that it has in any case.
     answer: (&'static str, &'static [&'static str]),
 }
@@ -81,14 +81,21 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
         path,
         summary,
         key,
-        body,
+        body: Some((JSON, body)),
+        answer,
+    };
+    let looks_at = |path, summary, answer| Route {
+        path,
+        summary,
+        key: Key::Api,
+        body: Some(("application/octet-stream", Vec::new())),
         answer,
     };
     let tells = |path, summary, key, answer| Route {
         path,
         summary,
         key,
-        body: Vec::new(),
+        body: None,
         answer,
     };
     let answer: (_, &[_]) = (JSON, &["id", "object", "created", "model", "choices"]);
@@ -170,6 +177,16 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
             Key::Api,
             (JSON, &["state", "events", "next", "more", "from_start"]),
         ),
+        looks_at(
+            "/data/lint",
+            "What is wrong with a data file",
+            (JSON, &["rows", "files", "findings"]),
+        ),
+        looks_at(
+            "/data/row",
+            "A row of a data file, token by token",
+            (JSON, &["row", "length", "scored", "tokens", "turns"]),
+        ),
         tells(
             "/metrics",
             "Figures of the work, for Prometheus",
@@ -223,15 +240,31 @@ fn path_item(route: Route) -> Json {
             {"name": name, "in": "path", "required": true, "schema": {"type": "string"}},
         ]);
     }
-    let method = match route.body.as_slice() {
-        [] => "get",
-        body => {
-            let schema = match body {
+    if route.path.starts_with("/data") {
+        let of_row = route.path.ends_with("row");
+        let parameter = |name: &str, kind: &str, required: bool| json!({"name": name, "in": "query", "required": required, "schema": {"type": kind}});
+        let mut parameters = vec![
+            parameter("name", "string", true),
+            parameter("model", "string", false),
+            parameter("system", "string", false),
+            parameter("train_on", "string", false),
+            parameter("max_length", "integer", false),
+        ];
+        if of_row {
+            parameters.push(parameter("row", "integer", true));
+        }
+        operation["parameters"] = parameters.into();
+    }
+    let method = match route.body {
+        None => "get",
+        Some((kind, body)) => {
+            let schema = match body.as_slice() {
+                [] => json!({}),
                 [one] => one.clone(),
                 all => json!({"allOf": all}),
             };
             operation["requestBody"] =
-                json!({"required": true, "content": {(JSON): {"schema": schema}}});
+                json!({"required": true, "content": {(kind): {"schema": schema}}});
             "post"
         }
     };

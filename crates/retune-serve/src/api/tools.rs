@@ -1,7 +1,7 @@
 //! Tools that a request offers, and how a model calls them.
 
 use retune_data::Tokenizer;
-use retune_generate::with_options;
+use retune_generate::{one_line_json, spaced_json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
@@ -161,7 +161,7 @@ impl Tools {
     pub(super) fn grammar(&self, otherwise: Option<&Json>) -> Option<String> {
         let start = match (self.required, otherwise) {
             (true, _) => "calls".to_owned(),
-            (false, Some(schema)) => format!("calls | %json {}", with_options(schema)),
+            (false, Some(schema)) => format!("calls | %json {}", spaced_json(schema)),
             (false, None) => return None,
         };
         let more = match self.parallel {
@@ -169,7 +169,7 @@ impl Tools {
             false => "",
         };
         let forms: Vec<Json> = self.offered.iter().map(Function::call).collect();
-        let form = with_options(&json!({"anyOf": forms}));
+        let form = one_line_json(&json!({"anyOf": forms}));
         Some(format!(
             "start: {start}\ncalls: call{more}\ncall: \"{OPEN}\\n\" form \"\\n{CLOSE}\"\nform: %json {form}\n"
         ))

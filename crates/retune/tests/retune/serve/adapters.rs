@@ -156,4 +156,6 @@ fn only_who_has_the_key_loads_and_only_from_the_folder() {
     }
     let bare = Server::start(&[]);
     assert_eq!(change(&bare, LOAD, &body, None).0, 403);
+    let keyed = Server::start(&["--api-key", "secret"]);
+    assert_eq!(change(&keyed, LOAD, &body, None).0, 401);
 }

@@ -272,6 +272,15 @@ fn prompts_are_told_as_likely_as_they_were_when_they_were_written() {
     let at = |index: usize| offsets[index].as_u64().expect("an offset") as usize;
     let token: Vec<char> = tokens[1].as_str().expect("a text").chars().collect();
     assert_eq!(echoed[at(1)..at(2)], token);
+    // The token that ends an answer is told too: who asks for one gets one more than the
+    // prompt has.
+    let ends = "林黛玉冷笑道，说完便走了。";
+    let (_, ended) = complete(&json!(ends), json!({"max_tokens": 1, "echo": true}));
+    assert_eq!(ended["choices"][0]["finish_reason"], "stop", "{ended}");
+    let (_, tokens) = server.ask("/tokenize", &json!({"content": ends}));
+    let prompt = tokens["count"].as_u64().expect("a count") as usize;
+    assert_eq!(list(&ended, "token_logprobs").len(), prompt + 1);
+    assert_eq!(ended["usage"]["completion_tokens"], 1);
     // Both answers to a prompt, and streams, tell the same.
     let (_, two) = complete(
         &json!("宝玉笑道"),

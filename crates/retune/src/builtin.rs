@@ -77,6 +77,33 @@ pub(crate) fn resolved(overrides: &[Override], model: &Path) -> Result<Vec<Overr
     Ok(overrides)
 }
 
+/// How it is trained, where nothing else is said: so small a model is trained as a whole,
+/// at a higher rate than larger ones bear.
+const TRAINING: [(&str, &str); 8] = [
+    ("finetuning_type", "full"),
+    ("num_train_epochs", "4"),
+    ("per_device_train_batch_size", "8"),
+    ("gradient_accumulation_steps", "1"),
+    ("learning_rate", "5e-4"),
+    ("lr_scheduler_type", "cosine"),
+    ("min_lr", "1e-5"),
+    ("weight_decay", "0.1"),
+];
+
+/// The settings that hold for training `model` where they are not given: those of the
+/// built-in base, or none beside the usual ones.
+pub(crate) fn training_defaults(model: &Path) -> Vec<Override> {
+    let own = TRAINING.map(|(name, value)| Override {
+        name: name.to_owned(),
+        values: vec![value.to_owned()],
+        option: format!("the built-in base's {name}"),
+    });
+    match model.as_os_str() == NAME || is_of_a_cache(model) {
+        true => own.to_vec(),
+        false => Vec::new(),
+    }
+}
+
 /// `model` as one reads it: `builtin` for its folder in the cache.
 pub(crate) fn shown(model: &Path) -> String {
     match is_of_a_cache(model) {

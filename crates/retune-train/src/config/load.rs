@@ -37,6 +37,8 @@ pub(super) struct Given {
     pub settings: BTreeMap<&'static str, Setting>,
     /// Fields that were given with a value that they do not take.
     pub bad: BTreeSet<&'static str>,
+    /// What holds for fields that were not given, instead of the usual defaults.
+    pub defaults: BTreeMap<&'static str, Json>,
 }
 
 #[derive(Debug)]
@@ -54,8 +56,23 @@ impl TrainConfig {
     /// # Errors
     /// `Config` with everything that is wrong with them.
     pub fn load(file: Option<&Path>, overrides: &[Override], purpose: Purpose) -> Result<Self> {
+        Self::load_over(&[], file, overrides, purpose)
+    }
+
+    /// The same, where `defaults` hold instead of the usual ones. They count as not given:
+    /// none is a mistake beside a setting that makes it void.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::load`].
+    pub fn load_over(
+        defaults: &[Override],
+        file: Option<&Path>,
+        overrides: &[Override],
+        purpose: Purpose,
+    ) -> Result<Self> {
         let mut given = Given::default();
         let mut mistakes = Vec::new();
+        given.set_defaults(defaults, &mut mistakes);
         let mut unreadable = false;
         if let Some(path) = file {
             let (entries, syntax) = source::read(path);
@@ -149,6 +166,15 @@ impl Given {
         }
     }
 
+    fn set_defaults(&mut self, defaults: &[Override], mistakes: &mut Vec<Mistake>) {
+        let mut own = Self::default();
+        own.add_command_line(defaults, mistakes);
+        let settings = own.settings.into_iter();
+        self.defaults = settings
+            .map(|(name, setting)| (name, setting.value))
+            .collect();
+    }
+
     fn add_command_line(&mut self, overrides: &[Override], mistakes: &mut Vec<Mistake>) {
         let mut seen: BTreeMap<&'static str, &str> = BTreeMap::new();
         for given in overrides {
@@ -215,8 +241,11 @@ impl Given {
     /// # Errors
     /// In words, if the struct does not take what its schema does.
     pub(super) fn config(&self) -> std::result::Result<TrainConfig, String> {
+        let defaults = self.defaults.iter();
         let settings = self.settings.iter();
-        let values = settings.map(|(name, setting)| ((*name).to_owned(), setting.value.clone()));
+        let settings = settings.map(|(name, setting)| (name, &setting.value));
+        let values = defaults.chain(settings);
+        let values = values.map(|(name, value)| ((*name).to_owned(), value.clone()));
         let values = Json::Object(values.collect::<Map<_, _>>());
         serde_json::from_value(values).map_err(|error| error.to_string())
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::program::Folder;
+use crate::program::{Folder, model};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -46,6 +46,7 @@ fn the_example_is_trained_evaluated_and_asked_on_a_bare_machine() {
     ]);
     let said = folder.stdout(&train);
     for part in [
+        "settings   as the built-in base has them: finetuning_type full, ",
         "model      builtin (qwen2), all weights\n",
         "asked      你是谁?\nbase       ",
         "60 rows\n",
@@ -67,12 +68,42 @@ fn the_example_is_trained_evaluated_and_asked_on_a_bare_machine() {
 }
 
 #[test]
+fn the_example_with_another_model_is_the_tutorials_job() {
+    let folder = Folder::new();
+    let example = root().join("examples/zhenhuan.yaml").display().to_string();
+    let print = |more: &[&str]| {
+        let printed = [&["train", &example, "--print-config"], more].concat();
+        folder.stdout(&printed)
+    };
+    let settings = [
+        ("finetuning_type", "lora", "full"),
+        ("num_train_epochs", "3.0", "4.0"),
+        ("per_device_train_batch_size", "2", "8"),
+        ("gradient_accumulation_steps", "2", "1"),
+        ("learning_rate", "0.0001", "0.0005"),
+        ("lr_scheduler_type", "linear", "cosine"),
+        ("weight_decay", "0.01", "0.1"),
+    ];
+    let (other, own) = (print(&["--model", &model()]), print(&[]));
+    for (name, usual, builtin) in settings {
+        for (printed, value) in [(&other, usual), (&own, builtin)] {
+            let line = format!("{name}: {value}");
+            assert!(
+                printed.lines().any(|found| found == line),
+                "{line}: {printed}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_adapter_finds_the_builtin_base_after_the_cache_is_gone_or_damaged() {
     let folder = Folder::new();
     let data = root().join("examples/zhenhuan.json").display().to_string();
     let train = ["train", "--model", "builtin", "--data", &data];
-    let short = ["--max_steps", "2", "--save_steps", "2", "--r", "2"];
-    folder.stdout(&[&train[..], &short].concat());
+    let lora = ["--finetuning_type", "lora", "--r", "2"];
+    let short = ["--max_steps", "2", "--save_steps", "2"];
+    folder.stdout(&[&train[..], &lora, &short].concat());
     let ask = ["generate", "output", "你是谁?", "--max_new_tokens", "8"];
     let expected = folder.stdout(&ask);
     let base = in_cache(&folder);

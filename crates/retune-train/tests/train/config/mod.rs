@@ -405,3 +405,34 @@ fn every_field_is_described_and_has_a_place() {
         assert_eq!(field.default, json[&field.name], "{}", field.name);
     }
 }
+
+#[test]
+fn defaults_of_a_model_hold_where_nothing_is_given() {
+    let own = given(&[
+        ("finetuning_type", "full"),
+        ("num_train_epochs", "4"),
+        ("learning_rate", "5e-4"),
+    ]);
+    let load = |overrides: &[(&str, &str)]| {
+        TrainConfig::load_over(&own, None, &given(overrides), Purpose::Print)
+    };
+    let config = load(&[]).expect("settings");
+    assert_eq!(config.finetuning_type, FinetuningType::Full);
+    assert_eq!((config.num_train_epochs, config.learning_rate), (4.0, 5e-4));
+    assert_eq!(config.save_steps, TrainConfig::default().save_steps);
+    let lora = load(&[
+        ("finetuning_type", "lora"),
+        ("learning_rate", "1e-4"),
+        ("r", "4"),
+    ]);
+    let lora = lora.expect("settings");
+    assert_eq!(lora.finetuning_type, FinetuningType::Lora);
+    assert_eq!((lora.num_train_epochs, lora.learning_rate), (4.0, 1e-4));
+    // They were not given, so max_steps makes none of them a mistake.
+    assert_eq!(
+        load(&[("max_steps", "7")]).expect("settings").max_steps,
+        Some(7)
+    );
+    let void = problems(load(&[("r", "4")]));
+    assert_eq!(void, ["r: has no effect, since finetuning_type is full"]);
+}

@@ -70,23 +70,69 @@ pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
             Some(_) => Purpose::Print,
             None => Purpose::Run,
         };
-        let overrides = match purpose {
-            Purpose::Print => args.overrides.clone(),
-            // What is wrong with the settings is told below, all at once.
-            Purpose::Run => match TrainConfig::load(file, &args.overrides, Purpose::Print) {
-                Ok(named) => builtin::resolved(&args.overrides, &named.model)?,
-                Err(_) => args.overrides.clone(),
-            },
-        };
-        let config = TrainConfig::load(file, &overrides, purpose)?;
+        let (overrides, defaults) = for_model(file, &args.overrides, purpose)?;
+        let config = TrainConfig::load_over(&defaults, file, &overrides, purpose)?;
         match args.print {
             Some(Syntax::Yaml) => config.to_yaml(),
             Some(Syntax::Toml) => config.to_toml(),
-            None => return Ok(Some(config)),
+            None => {
+                tell_defaults(&config, file, &overrides)?;
+                return Ok(Some(config));
+            }
         }
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(None)
+}
+
+/// The settings of the command line with the folder that `builtin` means, and those that
+/// hold for the model where none are given.
+fn for_model(
+    file: Option<&Path>,
+    overrides: &[Override],
+    purpose: Purpose,
+) -> Result<(Vec<Override>, Vec<Override>)> {
+    // What is wrong with the settings is told later, all at once; some are right only
+    // with the model's own beside them.
+    let load =
+        |defaults: &[Override]| TrainConfig::load_over(defaults, file, overrides, Purpose::Print);
+    let builtin = || builtin::training_defaults(Path::new(builtin::NAME));
+    let Ok(named) = load(&[]).or_else(|_| load(&builtin())) else {
+        return Ok((overrides.to_vec(), Vec::new()));
+    };
+    let defaults = builtin::training_defaults(&named.model);
+    let overrides = match purpose {
+        Purpose::Print => overrides.to_vec(),
+        Purpose::Run => builtin::resolved(overrides, &named.model)?,
+    };
+    Ok((overrides, defaults))
+}
+
+/// Says which settings are the model's own.
+fn tell_defaults(config: &TrainConfig, file: Option<&Path>, overrides: &[Override]) -> Result<()> {
+    let Ok(usual) = TrainConfig::load(file, overrides, Purpose::Print) else {
+        return Ok(());
+    };
+    let (own, usual) = (serde_json::to_value(config)?, serde_json::to_value(&usual)?);
+    let others = fields()
+        .iter()
+        .filter(|field| own[&field.name] != usual[&field.name]);
+    let told: Vec<String> = others
+        .map(|field| {
+            let value = &own[&field.name];
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            format!("{} {value}", field.name)
+        })
+        .collect();
+    if !told.is_empty() {
+        anstream::println!(
+            "settings   as the built-in base has them: {}",
+            told.join(", ")
+        );
+    }
+    Ok(())
 }
 
 impl clap::Args for TrainArgs {

@@ -128,7 +128,11 @@ impl<'m> Embedder<'m> {
             }
         }
         let is_through = |text: &mut Text| text.place.len() == text.request.ids.len();
-        let through = self.texts.extract_if(.., is_through);
+        let through: Vec<Text> = self.texts.extract_if(.., is_through).collect();
+        if self.texts.is_empty() {
+            self.cache = None;
+        }
+        let through = through.into_iter();
         Ok(through.map(|text| (text.number, text.finish())).collect())
     }
 

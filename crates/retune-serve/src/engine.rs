@@ -37,7 +37,7 @@ pub(crate) struct Job {
 /// Texts on their way through the engine. Dropping it ends that.
 pub(crate) struct EmbedJob {
     vectors: Vec<oneshot::Receiver<ApiResult<Vec<f32>>>>,
-    _place: Place,
+    _place: Arc<Place>,
 }
 
 impl EmbedJob {
@@ -51,12 +51,17 @@ impl EmbedJob {
     }
 }
 
-/// One of the requests that may be open at once; given back when it is dropped.
-struct Place(Arc<AtomicUsize>);
+/// One of the requests that may be open at once, from before its body is read until its
+/// answer is told; given back when it is dropped.
+pub(crate) struct Place {
+    open: Arc<AtomicUsize>,
+    /// When it was taken.
+    pub(crate) since: Instant,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -145,14 +150,14 @@ impl Engine {
     /// `model`.
     ///
     /// # Errors
-    /// 429 if too many requests are open, 503 if the engine has ended.
+    /// 503 if the engine has ended.
     pub(crate) fn answer(
         &self,
+        place: &Arc<Place>,
         model: &str,
         prompts: Vec<Request>,
         samples: usize,
     ) -> ApiResult<Vec<Job>> {
-        let place = Arc::new(self.place()?);
         let send = |request: Request| {
             let (events, received) = unbounded_channel();
             self.send(Command::Answer {
@@ -163,7 +168,7 @@ impl Engine {
             })?;
             Ok(Job {
                 events: received,
-                _place: Arc::clone(&place),
+                _place: Arc::clone(place),
             })
         };
         prompts.into_iter().map(send).collect()
@@ -173,8 +178,11 @@ impl Engine {
     ///
     /// # Errors
     /// As for `answer`.
-    pub(crate) fn embed(&self, texts: Vec<EmbedRequest>) -> ApiResult<EmbedJob> {
-        let place = self.place()?;
+    pub(crate) fn embed(
+        &self,
+        place: &Arc<Place>,
+        texts: Vec<EmbedRequest>,
+    ) -> ApiResult<EmbedJob> {
         let send = |text| {
             let (vector, received) = oneshot::channel();
             self.send(Command::Embed { text, vector })?;
@@ -182,21 +190,30 @@ impl Engine {
         };
         Ok(EmbedJob {
             vectors: texts.into_iter().map(send).collect::<ApiResult<_>>()?,
-            _place: place,
+            _place: Arc::clone(place),
         })
     }
 
-    fn place(&self) -> ApiResult<Place> {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(&self.open));
-        if self.open() > self.max_requests {
+    /// A place for one more request.
+    ///
+    /// # Errors
+    /// 429 if too many are open.
+    pub(crate) fn place(&self) -> ApiResult<Place> {
+        let add = |open: usize| (open < self.max_requests).then_some(open + 1);
+        let added = self
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        if added.is_err() {
             return Err(ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
                 format!("{} requests are open already; try again", self.max_requests),
             ));
         }
-        Ok(place)
+        Ok(Place {
+            open: Arc::clone(&self.open),
+            since: Instant::now(),
+        })
     }
 
     /// The figures of its work.

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use retune_generate::Assistant;
 
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, Error};
 use axum::http::StatusCode;
 
 /// A base model or one of its adapters, with the template, the system prompt and the
@@ -35,10 +35,23 @@ impl Models {
         }
     }
 
-    /// Serves `served` too, in the place of what had its name.
-    pub fn add(&self, served: Served) {
+    /// Serves `served` too.
+    ///
+    /// # Errors
+    /// `Setting` if its name is taken.
+    pub fn add(&self, served: Served) -> Result<(), Error> {
         let mut all = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        if all.contains_key(&served.name) {
+            return Err(Error::Setting {
+                name: "adapter",
+                problem: format!(
+                    "{:?} is the name of something else that is served\nhint: give it another, as in --adapter NAME=FOLDER",
+                    served.name
+                ),
+            });
+        }
         all.insert(served.name.clone(), served);
+        Ok(())
     }
 
     /// Whether an adapter may be served as `name`: nothing else has that name.

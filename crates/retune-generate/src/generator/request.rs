@@ -74,7 +74,7 @@ impl Finish {
 /// The next piece of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Piece {
-    /// Which request it belongs to: what [`Generator::add`] returned.
+    /// Which request it belongs to: what [`crate::Generator::add`] returned.
     pub request: u64,
     /// Text; may be empty, where a character is not whole yet.
     pub text: String,

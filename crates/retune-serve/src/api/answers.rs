@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
@@ -15,7 +16,7 @@ use tokio::time::Sleep;
 
 use super::fields::Fields;
 use super::{Shared, new_id, now};
-use crate::engine::Job;
+use crate::engine::{Job, Place};
 use crate::error::{ApiError, ApiResult};
 
 /// A whole answer.
@@ -145,19 +146,23 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Gives them to the engine, for what is served as `model`.
+    /// Gives them to the engine, for what is served as `model`. The time that they have
+    /// runs since their `place` was taken.
     pub(super) fn new(
         shared: &Shared,
+        place: &Arc<Place>,
         model: &str,
         requests: Vec<Request>,
         samples: usize,
     ) -> ApiResult<Self> {
         let prompt = requests.iter().map(|request| request.prompt.len()).sum();
         Ok(Self {
-            jobs: shared.engine.answer(model, requests, samples)?,
+            jobs: shared.engine.answer(place, model, requests, samples)?,
             samples,
             prompt,
-            deadline: Box::pin(tokio::time::sleep(shared.request_time)),
+            deadline: Box::pin(tokio::time::sleep_until(
+                (place.since + shared.request_time).into(),
+            )),
             time: shared.request_time,
         })
     }

@@ -55,6 +55,11 @@ pub(crate) fn unreadable(error: BytesRejection) -> ApiError {
 }
 
 impl Body {
+    /// Its length. What was read of it is all that is kept.
+    pub(crate) fn into_bytes(self) -> usize {
+        self.bytes
+    }
+
     /// The fields that `T` has. Others are left alone, as OpenAI does.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json as JsonBody;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use retune_generate::{Assistant, Finish, Grammar, Piece};
 use schemars::JsonSchema;
@@ -17,6 +17,7 @@ use super::fields::{Fields, MOST_LOGPROBS};
 use super::messages::{Turn, conversation};
 use super::prompts::check_bytes;
 use super::tools::{CallReader, Part, ToolFields, Tools};
+use crate::engine::Place;
 use crate::error::{ApiError, ApiResult};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -85,9 +86,14 @@ impl ChatRequest {
     }
 }
 
-pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> ApiResult<Response> {
+pub(super) async fn create(
+    State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Arc<Place>>,
+    body: Body,
+) -> ApiResult<Response> {
     let (request, fields): (ChatRequest, Fields) = (body.read()?, body.read()?);
     let tools: ToolFields = body.read()?;
+    let bytes = body.into_bytes();
     let served = shared.models.find(fields.model.as_deref())?;
     let samples = fields.samples()?;
     let told = request.told()?;
@@ -98,16 +104,16 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
         let schema = request.schema()?;
         let mut conversation = conversation(request.messages)?;
         let messages = conversation.messages.iter();
-        let bytes = messages.map(|message| message.content.len()).sum();
-        check_bytes(&assistant, bytes, "messages")?;
+        let said = messages.map(|message| message.content.len()).sum();
+        check_bytes(&assistant, said, "messages")?;
         conversation.tools = tools.as_ref().map(Tools::to_json).unwrap_or_default();
         let mut asked = assistant.request(conversation, sampling)?;
         asked.check(&assistant.model, usize::MAX)?;
         asked.grammar = grammar(&assistant, tools.as_ref(), schema)?;
         Ok((asked, tools))
     };
-    let (asked, tools) = shared.readers.run(body.bytes, read).await?;
-    let asked = Asked::new(&shared, &served.name, vec![asked], samples)?;
+    let (asked, tools) = shared.readers.run(bytes, read).await?;
+    let asked = Asked::new(&shared, &place, &served.name, vec![asked], samples)?;
     let mut answers = Described {
         envelope: Envelope::new("chatcmpl", &served.name, &fields),
         assistant: Arc::clone(&served.assistant),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json as JsonBody;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use retune_generate::{Assistant, Finish, Piece, Request, Sampling, TokenLogprobs};
 use schemars::JsonSchema;
@@ -17,10 +17,13 @@ use super::answers::{
 use super::body::Body;
 use super::fields::{Fields, MOST_LOGPROBS};
 use super::prompts::{Prompt, Prompts};
+use crate::engine::Place;
 use crate::error::{ApiError, ApiResult};
 
 /// Prompts that one request may have.
 const MOST_PROMPTS: usize = 256;
+/// Answers that one request may get.
+const MOST_ANSWERS: usize = 512;
 /// Tokens of an answer where a request says nothing of it, as OpenAI has it.
 const DEFAULT_TOKENS: usize = 16;
 
@@ -32,8 +35,13 @@ pub(super) struct CompletionRequest {
     suffix: Option<String>,
 }
 
-pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> ApiResult<Response> {
+pub(super) async fn create(
+    State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Arc<Place>>,
+    body: Body,
+) -> ApiResult<Response> {
     let (request, fields): (CompletionRequest, Fields) = (body.read()?, body.read()?);
+    let bytes = body.into_bytes();
     if request.suffix.is_some_and(|suffix| !suffix.is_empty()) {
         let problem = "suffix: filling in the middle is not supported";
         return Err(ApiError::invalid("suffix", problem));
@@ -65,8 +73,12 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Api
             .collect();
         Ok((prompts, asked?))
     };
-    let (prompts, requests) = shared.readers.run(body.bytes, read).await?;
-    let asked = Asked::new(&shared, &served.name, requests, samples)?;
+    let (prompts, requests) = shared.readers.run(bytes, read).await?;
+    if prompts.len() * samples > MOST_ANSWERS {
+        let problem = format!("n: expected at most {MOST_ANSWERS} answers to all prompts together");
+        return Err(ApiError::invalid("n", problem));
+    }
+    let asked = Asked::new(&shared, &place, &served.name, requests, samples)?;
     let mut described = Described {
         envelope: Envelope::new("cmpl", &served.name, &fields),
         assistant: Arc::clone(&served.assistant),

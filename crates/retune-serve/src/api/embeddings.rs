@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json as JsonBody;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use retune_generate::{EmbedRequest, Pooling};
@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use super::Shared;
 use super::body::Body;
 use super::prompts::Prompts;
+use crate::engine::Place;
 use crate::error::{ApiError, ApiResult};
 
 /// Texts that one request may have.
@@ -50,9 +51,11 @@ enum Pooled {
 
 pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Arc<Place>>,
     body: Body,
 ) -> ApiResult<JsonBody<Json>> {
     let request: EmbeddingRequest = body.read()?;
+    let bytes = body.into_bytes();
     let served = shared.models.find(request.model.as_deref())?;
     let size = served.assistant.model.config().hidden_size;
     if let Some(asked) = request.dimensions.filter(|asked| *asked != size) {
@@ -85,9 +88,10 @@ pub(super) async fn create(
         });
         texts.collect::<ApiResult<Vec<EmbedRequest>>>()
     };
-    let texts = shared.readers.run(body.bytes, read).await?;
+    let texts = shared.readers.run(bytes, read).await?;
     let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
-    let vectors = tokio::time::timeout(shared.request_time, shared.engine.embed(texts)?.wait())
+    let left = shared.request_time.saturating_sub(place.since.elapsed());
+    let vectors = tokio::time::timeout(left, shared.engine.embed(&place, texts)?.wait())
         .await
         .map_err(|_| ApiError::too_late(shared.request_time))??;
     let encode = |vector: Vec<f32>| match request.encoding_format {

@@ -13,6 +13,13 @@ const MOST_SAMPLES: u32 = 128;
 /// Tokens whose probability may be told beside each token.
 pub(crate) const MOST_LOGPROBS: usize = 20;
 
+/// Texts at which an answer may end. Each is looked for behind each token.
+const MOST_STOPS: usize = 16;
+/// Bytes of each.
+const MOST_STOP_BYTES: usize = 1024;
+/// Tokens whose logits a request may change.
+const MOST_BIASES: usize = 1024;
+
 /// How to answer: OpenAI's fields, and Hugging Face's where OpenAI has none.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub(crate) struct Fields {
@@ -128,8 +135,18 @@ impl Fields {
         if let Some(stop) = &self.stop {
             sampling.stop = stop.clone().into_vec();
             sampling.stop.retain(|text| !text.is_empty());
+            let is_long = |text: &String| text.len() > MOST_STOP_BYTES;
+            if sampling.stop.len() > MOST_STOPS || sampling.stop.iter().any(is_long) {
+                let problem =
+                    format!("stop: expected at most {MOST_STOPS} texts of {MOST_STOP_BYTES} bytes");
+                return Err(ApiError::invalid("stop", problem));
+            }
         }
         if let Some(bias) = &self.logit_bias {
+            if bias.len() > MOST_BIASES {
+                let problem = format!("logit_bias: expected at most {MOST_BIASES} tokens");
+                return Err(ApiError::invalid("logit_bias", problem));
+            }
             let read = |(token, bias): (&String, &f64)| {
                 let id = token.parse().map_err(|_| {
                     ApiError::invalid(

@@ -73,12 +73,15 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/unload_lora_adapter", post(adapters::unload))
         .route_layer(from_fn_with_state(Arc::clone(&shared), guard_admin));
     let of_a_file = DefaultBodyLimit::max(MOST_FILE_BYTES);
-    let guarded = Router::new()
-        .route("/v1/models", get(about::models))
-        .route("/v1/models/{name}", get(about::model))
+    let answered = Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
         .route("/v1/embeddings", post(embeddings::create))
+        .route_layer(from_fn_with_state(Arc::clone(&shared), take_place));
+    let guarded = Router::new()
+        .merge(answered)
+        .route("/v1/models", get(about::models))
+        .route("/v1/models/{name}", get(about::model))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/metrics", get(about::metrics))
@@ -119,6 +122,20 @@ async fn check_host(
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
     let is_local = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok();
+    // What a page asks elsewhere than where it comes from says where it comes from.
+    let origin = request.headers().get(header::ORIGIN);
+    let origin = origin.map(|origin| origin.to_str().unwrap_or_default());
+    let is_own = origin.is_none_or(|origin| {
+        let from = origin.split_once("://").map(|(_, from)| from);
+        from.is_some_and(|from| from.eq_ignore_ascii_case(host))
+    });
+    if !is_own && shared.only_local_names {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "another_origin",
+            "pages of others may not ask this server; one that they may ask wants --api-key",
+        ));
+    }
     match is_local || !shared.only_local_names {
         true => Ok(next.run(request).await),
         false => Err(ApiError::new(
@@ -129,6 +146,17 @@ async fn check_host(
             ),
         )),
     }
+}
+
+/// Takes a place for a request, before anything of it is read.
+async fn take_place(
+    State(shared): State<Arc<Shared>>,
+    mut request: Request,
+    next: Next,
+) -> ApiResult<Response> {
+    let place = Arc::new(shared.engine.place()?);
+    request.extensions_mut().insert(place);
+    Ok(next.run(request).await)
 }
 
 /// Counts responses.

@@ -168,8 +168,17 @@ impl Tools {
             true => r#" ("\n" call)*"#,
             false => "",
         };
-        let forms: Vec<Json> = self.offered.iter().map(Function::call).collect();
-        let form = one_line_json(&json!({"anyOf": forms}));
+        let names = (0..self.offered.len()).map(|index| format!("tool{index}"));
+        let mut schemas = Map::new();
+        let mut forms = Vec::with_capacity(self.offered.len());
+        for (function, name) in self.offered.iter().zip(names) {
+            let place = format!("#/$defs/{name}");
+            forms.push(function.call(&place));
+            let mut schema = Json::from(function.parameters());
+            move_references(&mut schema, &place);
+            schemas.insert(name, schema);
+        }
+        let form = one_line_json(&json!({"anyOf": forms, "$defs": schemas}));
         Some(format!(
             "start: {start}\ncalls: call{more}\ncall: \"{OPEN}\\n\" form \"\\n{CLOSE}\"\nform: %json {form}\n"
         ))
@@ -185,14 +194,34 @@ impl Function {
         }
     }
 
-    /// The schema of a call.
-    fn call(&self) -> Json {
+    /// The schema of a call with arguments whose schema stands at `place`.
+    fn call(&self, place: &str) -> Json {
         json!({
             "type": "object",
-            "properties": {"name": {"const": self.name}, "arguments": self.parameters()},
+            "properties": {"name": {"const": self.name}, "arguments": {"$ref": place}},
             "required": ["name", "arguments"],
             "additionalProperties": false,
         })
+    }
+}
+
+/// References of a schema begin at its root, which now stands at `place`.
+fn move_references(schema: &mut Json, place: &str) {
+    match schema {
+        Json::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Json::String(text) if name == "$ref" && text.starts_with('#') => {
+                        text.replace_range(..1, place);
+                    }
+                    other => move_references(other, place),
+                }
+            }
+        }
+        Json::Array(items) => items
+            .iter_mut()
+            .for_each(|item| move_references(item, place)),
+        _ => {}
     }
 }
 

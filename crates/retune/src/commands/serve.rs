@@ -87,6 +87,9 @@ pub(crate) struct Args {
     open: OpenArgs,
 }
 
+/// How long work that nobody waits for any more may hold up the end.
+const LEFT_OVER: Duration = Duration::from_secs(1);
+
 fn named_folder(text: &str) -> std::result::Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
@@ -111,7 +114,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let assistant = Arc::clone(&first.assistant);
     let models = Models::new(first);
     for served in beside(&assistant, args)? {
-        models.add(served);
+        models.add(served)?;
     }
     let options = EngineOptions {
         cache_tokens: args.cache_tokens,
@@ -140,7 +143,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let listener = bind(SocketAddr::new(args.host, args.port)).await?;
         anstream::println!("models     {}", plain(&names.join(", ")));
         anstream::println!(
@@ -164,7 +167,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             // Who asks twice does not want to wait for open answers.
             () = twice => Ok(()),
         }
-    })
+    });
+    // Nor does anyone for what is read for requests that are over.
+    runtime.shutdown_timeout(LEFT_OVER);
+    ended
 }
 
 /// The base of an adapter, and the other adapters.
@@ -177,7 +183,10 @@ fn beside(first: &Assistant, args: &Args) -> Result<Vec<Served>> {
             ..first.source.clone()
         };
         let name = builtin::shown(base);
-        let name = last_part(Path::new(&name));
+        let mut name = last_part(Path::new(&name));
+        if name == last_part(&args.folder) {
+            name.push_str("-base");
+        }
         found.extend(served(first, name, &source)?);
     }
     for (name, folder) in &args.adapter {

@@ -107,6 +107,23 @@ fn adapters_come_and_go_while_others_are_answered() {
 }
 
 #[test]
+fn no_two_models_have_one_name() {
+    let folder = trained();
+    let refused = |options: &[&str]| {
+        let serve = [&["serve", "builtin"], options].concat();
+        folder.refusal(&serve)
+    };
+    let one = ["--adapter", "one=adapters/one"];
+    for options in [
+        &["--adapter", "builtin=adapters/one"][..],
+        &[one, one].concat(),
+    ] {
+        let said = refused(options);
+        assert!(said.contains("is the name of something else"), "{said}");
+    }
+}
+
+#[test]
 fn only_who_has_the_key_loads_and_only_from_the_folder() {
     let folder = Folder::new();
     std::fs::create_dir_all(folder.path("adapters/empty")).expect("a folder");

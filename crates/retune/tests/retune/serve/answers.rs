@@ -1,5 +1,7 @@
 //! What an answer has to be, what is told of prompts, and texts as vectors.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::server::{Server, read};
@@ -169,6 +171,27 @@ fn tools_are_called_as_asked_and_their_results_are_read() {
     }
     let last = events.last().expect("a chunk");
     assert_eq!(last["choices"][0]["finish_reason"], "tool_calls");
+    // Schemas whose parts refer to each other, as those of nested classes do.
+    let nested = json!({
+        "type": "object",
+        "properties": {"where": {"$ref": "#/$defs/Place"}},
+        "required": ["where"],
+        "additionalProperties": false,
+        "$defs": {"Place": {
+            "type": "object",
+            "properties": {"city": {"enum": ["京城", "江南"]}},
+            "required": ["city"],
+            "additionalProperties": false,
+        }},
+    });
+    let travel = json!({"type": "function", "function": {"name": "travel", "parameters": nested}});
+    let more = json!({"tools": [travel]});
+    let (status, body) = server.ask(CHAT, &weather(&json!("required"), &more));
+    assert_eq!(status, 200, "{body}");
+    let made = &choices(&body)[0]["message"]["tool_calls"][0]["function"];
+    let arguments = made["arguments"].as_str().expect("a text");
+    let arguments: Value = serde_json::from_str(arguments).expect("JSON");
+    assert!(["京城", "江南"].contains(&arguments["where"]["city"].as_str().expect("a city")));
     // What was called and what came of it goes back into the conversation.
     let (id, function) = (&calls[0]["id"], &calls[0]["function"]);
     let messages = json!([
@@ -339,9 +362,10 @@ fn embeddings_are_vectors_of_length_one_that_nothing_beside_them_changes() {
     assert_ne!(numbers(&last[0]), numbers(&together[0]));
     let encoded = embed(json!(texts[0]), json!({"encoding_format": "base64"}));
     let encoded = encoded[0]["embedding"].as_str().expect("a text");
-    // Four bytes a number, and four letters for three bytes.
-    let bytes = numbers(&together[0]).len() * 4;
-    assert_eq!(encoded.len(), bytes.div_ceil(3) * 4);
+    let bytes = STANDARD.decode(encoded).expect("base64");
+    let decoded = bytes.as_chunks::<4>().0.iter();
+    let decoded: Vec<f32> = decoded.map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    assert_eq!(decoded, numbers(&together[0]));
     for (body, param) in [
         (json!({"input": []}), "input"),
         (json!({"input": ""}), "input"),

@@ -147,6 +147,8 @@ fn what_is_wrong_is_a_typed_error_and_the_next_request_is_answered() {
         (json!({"logit_bias": {"a": 1}}), "logit_bias"),
         (json!({"top_logprobs": 2}), "top_logprobs"),
         (json!({"stop": 5}), "stop"),
+        (json!({"stop": vec!["x"; 17]}), "stop"),
+        (json!({"stop": "x".repeat(1025)}), "stop"),
         (json!({"model": "another"}), "model"),
         (
             json!({"messages": [{"role": "user", "content": "长".repeat(3000)}]}),
@@ -201,7 +203,9 @@ fn a_client_that_leaves_frees_its_place() {
     for _ in 0..6 {
         let streams: Vec<_> = (0..2).map(|_| server.post(CHAT, &long)).collect();
         server.wait_for(2);
-        let (status, body) = server.ask(CHAT, &asked("你好", json!({})));
+        let refused = server.post(CHAT, &asked("你好", json!({})));
+        assert!(refused.headers().contains_key("Retry-After"));
+        let (status, body) = read(refused);
         assert_eq!(
             (status, &body["error"]["type"]),
             (429, &json!("rate_limit_error"))
@@ -214,6 +218,8 @@ fn a_client_that_leaves_frees_its_place() {
         }
         server.wait_for(0);
     }
+    // None of them came to its end.
+    assert_eq!((server.ended("left"), server.ended("length")), (12, 0));
     // The engine comes by before the next step.
     let start = Instant::now();
     loop {

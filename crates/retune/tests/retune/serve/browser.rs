@@ -51,13 +51,14 @@ impl Driver {
     }
 }
 
-/// Does `test` on the page of `server`, in a browser that speaks English.
-fn in_browser<F>(server: &Server, test: impl FnOnce(WebDriver) -> F)
+/// Does `test` on the page of `server`, in a browser that speaks English; returned is
+/// whether there is one.
+fn in_browser<F>(server: &Server, test: impl FnOnce(WebDriver) -> F) -> bool
 where
     F: Future<Output = WebDriverResult<()>>,
 {
     let Some(driver) = Driver::start() else {
-        return;
+        return false;
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -80,6 +81,7 @@ where
         let _ = browser.quit().await;
         outcome.expect("the page does as asked");
     });
+    true
 }
 
 /// The element with a test id, as soon as it is there and can be seen.
@@ -159,7 +161,7 @@ fn an_answer_that_is_stopped_ends_and_frees_its_place() {
         folder.write(name, &config.to_string());
     }
     let server = Server::start_with(folder, "model", &[]);
-    in_browser(&server, |browser| async move {
+    let stopped = in_browser(&server, |browser| async move {
         let browser = &browser;
         if let Ok(toggle) = find(browser, "settings-toggle").await {
             toggle.click().await?;
@@ -175,6 +177,8 @@ fn an_answer_that_is_stopped_ends_and_frees_its_place() {
         Ok(())
     });
     server.wait_for(0);
+    let ended = (server.ended("left"), server.ended("length"));
+    assert!(!stopped || ended == (1, 0), "{ended:?}");
 }
 
 #[test]

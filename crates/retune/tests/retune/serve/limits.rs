@@ -125,6 +125,19 @@ fn a_site_that_leads_here_by_its_own_name_is_refused() {
             "{host}"
         );
     }
+    let from = |server: &Server, origin: &str| {
+        let request = server.agent.get(format!("{}/v1/models", server.url));
+        read(request.header("Origin", origin).call().expect("a response")).0
+    };
+    assert_eq!(from(&server, &server.url), 200);
+    for origin in [
+        "http://evil.example",
+        "null",
+        "http://localhost",
+        "https://127.0.0.1",
+    ] {
+        assert_eq!(from(&server, origin), 403, "{origin}");
+    }
     // Who has a key is no stranger, and schemes have no case.
     let server = Server::start(&["--api-key", "secret"]);
     assert_eq!(ask(&server, "model.example", "bearer secret").0, 200);

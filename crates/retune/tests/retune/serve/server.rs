@@ -121,6 +121,18 @@ impl Server {
         events.collect::<Result<_, _>>().expect("JSON")
     }
 
+    /// How many answers ended for a `reason`, as `/metrics` has it.
+    pub(super) fn ended(&self, reason: &str) -> u64 {
+        let text = self.get("/metrics").body_mut().read_to_string();
+        let text = text.expect("a text");
+        let label = format!("reason=\"{reason}\"");
+        let lines = text.lines();
+        let found =
+            lines.filter(|line| line.starts_with("retune_answers_total") && line.contains(&label));
+        let counts = found.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        counts.sum()
+    }
+
     /// Waits until the server has as many open requests.
     pub(super) fn wait_for(&self, open: u64) {
         let start = Instant::now();

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use retune_generate::{Assistant, EmbedRequest, Embedder, Generator, Piece, Request};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use axum::http::StatusCode;
 
@@ -96,6 +96,8 @@ pub struct Engine {
     open: Arc<AtomicUsize>,
     max_requests: usize,
     meters: Arc<Meters>,
+    /// Closed when the thread ends.
+    alive: watch::Receiver<()>,
 }
 
 impl Engine {
@@ -109,9 +111,12 @@ impl Engine {
         let tokens = options.cache_tokens;
         let meters = Arc::new(Meters::new());
         let measured = Arc::clone(&meters);
+        let (living, alive) = watch::channel(());
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
+                // Dropped when the thread ends, be it by a panic.
+                let _living = living;
                 let generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens);
                 match generator {
                     Ok(generator) => {
@@ -143,6 +148,7 @@ impl Engine {
             open: Arc::new(AtomicUsize::new(0)),
             max_requests: options.max_requests,
             meters,
+            alive,
         })
     }
 
@@ -229,6 +235,12 @@ impl Engine {
         let (sender, received) = oneshot::channel();
         self.send(Command::Probe(sender))?;
         received.await.map_err(|_| ended())
+    }
+
+    /// Ready when the thread has ended.
+    pub(crate) async fn gone(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
     }
 
     /// Requests that are open.

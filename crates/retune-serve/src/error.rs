@@ -21,6 +21,9 @@ pub enum Error {
         /// What the system says.
         problem: std::io::Error,
     },
+    /// The thread that owns the model has ended, which is no request's fault.
+    #[error("the model's thread has ended; this is a fault of retune")]
+    Engine,
     /// A file is missing or not what it should be.
     #[error("{} {problem}", path.display())]
     File {

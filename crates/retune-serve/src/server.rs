@@ -1,7 +1,7 @@
 //! Listening, answering, and going down in good order.
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,7 +137,7 @@ impl Server {
     /// give them.
     ///
     /// # Errors
-    /// `Address` if the listener fails.
+    /// `Engine` if the model's thread ends before that.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -160,19 +160,13 @@ impl Server {
             tokio::time::sleep(drain).await;
         };
         tokio::select! {
-            ended = self.accept(listener, down) => ended,
+            () = self.accept(listener, down) => Ok(()),
             () = limit => Ok(()),
+            () = self.shared.engine.gone() => Err(Error::Engine),
         }
     }
 
-    async fn accept(
-        &self,
-        listener: TcpListener,
-        down: impl Future<Output = ()>,
-    ) -> Result<(), Error> {
-        let address = listener
-            .local_addr()
-            .unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());
+    async fn accept(&self, listener: TcpListener, down: impl Future<Output = ()>) {
         let routes = router(Arc::clone(&self.shared));
         let places = Arc::new(Semaphore::new(most_connections()));
         let graceful = GracefulShutdown::new();
@@ -190,13 +184,9 @@ impl Server {
                     (Ok((stream, _)), Ok(place)) => {
                         self.connect(stream, routes.clone(), &graceful, place);
                     }
-                    (Err(problem), _) if is_of_one(&problem) => {}
-                    (Err(problem), _) if is_for_want(&problem) => {
-                        tokio::time::sleep(LOOK).await;
-                    }
-                    (Err(problem), _) => {
-                        return Err(Error::Address { address: address.to_string(), problem });
-                    }
+                    // One connection that did not come about, or a system that has no more
+                    // open files, which it will have again.
+                    (Err(_), _) => tokio::time::sleep(LOOK).await,
                     // Nobody closes the semaphore.
                     (_, Err(_)) => break,
                 },
@@ -204,7 +194,6 @@ impl Server {
         }
         drop(listener);
         let _ = tokio::time::timeout(FLUSH, graceful.shutdown()).await;
-        Ok(())
     }
 
     /// Answers what comes through `stream`, for as long as `place` is had.
@@ -239,22 +228,6 @@ fn most_connections() -> usize {
     let wanted = MOST_CONNECTIONS + OTHER_FILES;
     let files = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
     files.saturating_sub(OTHER_FILES).clamp(1, MOST_CONNECTIONS) as usize
-}
-
-/// Whether it is of one connection that did not come about.
-fn is_of_one(problem: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
-    matches!(
-        problem.kind(),
-        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
-    )
-}
-
-/// Whether the system has no more of something, such as open files, which it will have
-/// again.
-fn is_for_want(problem: &std::io::Error) -> bool {
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM have no kinds of their own that are stable.
-    problem.raw_os_error().is_some()
 }
 
 async fn talk<S>(stream: S, routes: Router, watcher: hyper_util::server::graceful::Watcher)

@@ -85,6 +85,9 @@ fn code(error: &anyhow::Error) -> u8 {
         (Some(Train::Compute(error)), _) | (_, Some(Model::Compute(error))) => Some(error),
         _ => error.downcast_ref::<Compute>(),
     };
+    if matches!(serve, Some(Serve::Engine)) {
+        return OURS;
+    }
     match compute {
         Some(
             Compute::TierUnavailable { .. }

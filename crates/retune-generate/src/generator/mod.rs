@@ -229,16 +229,15 @@ impl<'m> Generator<'m> {
 
     /// The logits behind what running answers have, or behind the next part of their
     /// prompts, and whose they are: one row each, but for prompts of which something is
-    /// told. All that are past their prompts go on; prompts take
-    /// turns at what is left of a pass, in their order.
+    /// told. All that are past their prompts go on; the prompts share a pass.
     fn pass(&mut self) -> Result<(Vec<f32>, Vec<Passed>)> {
         let streams = self.running.iter().any(Running::is_past_its_prompt);
         let tells = self.running.iter().any(Running::tells_prompt);
         // A row of logits for each token of a prompt takes much memory.
-        let mut left = match streams || tells {
+        let shares = self.shares(match streams || tells {
             true => PREFILL_BESIDE,
             false => PREFILL,
-        };
+        });
         let mut next = Vec::with_capacity(self.running.len());
         let mut passed = Vec::with_capacity(self.running.len());
         let (mut rows, mut offset) = (Vec::with_capacity(self.running.len()), 0);
@@ -246,8 +245,7 @@ impl<'m> Generator<'m> {
             let from = run.place.len();
             let mut end = run.ids.len();
             if !run.is_past_its_prompt() {
-                end = end.min(from + left);
-                left -= end - from;
+                end = from + shares[index];
             }
             if end == from {
                 continue;
@@ -269,6 +267,28 @@ impl<'m> Generator<'m> {
         }
         let hidden = self.model.next_hidden(&mut next, &rows, &mut self.cache)?;
         Ok((self.model.logits_of(&hidden)?.to_f32_vec(), passed))
+    }
+
+    /// How many tokens of each prompt go into a pass of `tokens`. The one that came first
+    /// has half of them, so that it gets through whatever comes; the others follow, the
+    /// one with least to go first, so that a question is not held up by a book.
+    fn shares(&self, tokens: usize) -> Vec<usize> {
+        let mut shares = vec![0; self.running.len()];
+        let rest = |run: &Running| run.prompt.saturating_sub(run.place.len());
+        let rests = self.running.iter().map(rest).enumerate();
+        let mut prompts: Vec<(usize, usize)> = rests.filter(|(_, rest)| *rest > 0).collect();
+        let Some(&(first, rest)) = prompts.first() else {
+            return shares;
+        };
+        shares[first] = rest.min(tokens.div_ceil(2));
+        let mut left = tokens - shares[first];
+        prompts.sort_by_key(|(_, rest)| *rest);
+        for (index, rest) in prompts {
+            let more = left.min(rest - shares[index]);
+            shares[index] += more;
+            left -= more;
+        }
+        shares
     }
 
     /// Gives a place to those who wait longest, while there is one.

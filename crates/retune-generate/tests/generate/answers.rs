@@ -188,3 +188,38 @@ fn what_cannot_be_answered_is_said_with_its_figures() {
     generator.cancel(number);
     assert!(generator.is_idle());
 }
+
+#[test]
+fn a_short_prompt_does_not_wait_for_a_long_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assistant = assistant(folder.path());
+    let tokens = 2048;
+    let mut generator =
+        Generator::new(&assistant.model, &assistant.tokenizer, tokens).expect("memory");
+    let request = |prompt: Vec<u32>| Request {
+        prompt,
+        adapter: None,
+        sampling: Sampling {
+            max_new_tokens: 2,
+            ..Sampling::default()
+        },
+        grammar: None,
+        // A pass is short then.
+        prompt_logprobs: Some(0),
+    };
+    let long: Vec<u64> = (0..3)
+        .map(|_| generator.add(request(vec![7; 400])).expect("there is room"))
+        .collect();
+    let short = generator.add(request(vec![9; 20])).expect("there is room");
+    let (mut steps, mut begun) = (0, Vec::new());
+    while !generator.is_idle() {
+        steps += 1;
+        for piece in generator.step().expect("a step") {
+            if piece.token.is_some() && !begun.contains(&piece.request) {
+                begun.push(piece.request);
+                assert!(piece.request != short || steps == 1, "it had to wait");
+            }
+        }
+    }
+    assert_eq!(begun, [&[short], &long[..]].concat());
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json as JsonBody;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -25,8 +26,10 @@ pub(super) async fn models(State(shared): State<Arc<Shared>>) -> JsonBody<Json> 
 
 pub(super) async fn model(
     State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> ApiResult<JsonBody<Json>> {
+    // What is no text is no model's name.
+    let name = name.map_or_else(|_| "\u{fffd}".to_owned(), |Path(name)| name);
     let served = shared.models.find(Some(&name))?;
     Ok(JsonBody(told(&shared, &served)))
 }

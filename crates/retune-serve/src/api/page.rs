@@ -1,6 +1,7 @@
 //! The web page: files that are part of the program.
 
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName};
 use axum::http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
@@ -82,7 +83,8 @@ pub(super) async fn index() -> Response {
     file("index.html").into_response()
 }
 
-pub(super) async fn part(Path(name): Path<String>) -> Response {
+pub(super) async fn part(name: Result<Path<String>, PathRejection>) -> Response {
+    let name = name.map_or_else(|_| "\u{fffd}".to_owned(), |Path(name)| name);
     file(&name).into_response()
 }
 

@@ -177,6 +177,11 @@ fn what_is_wrong_is_a_typed_error_and_the_next_request_is_answered() {
     assert_eq!(status, 404);
     let (status, _) = read(server.get(CHAT));
     assert_eq!(status, 405);
+    for path in ["/v1/models/%ff", "/%ff", "/v1/models/none"] {
+        let (status, body) = read(server.get(path));
+        assert_eq!(status, 404, "{path}");
+        assert_eq!(body["error"]["type"], "invalid_request_error", "{path}");
+    }
     // A field that nobody knows does no harm, and neither did what came before.
     let (status, _) = server.ask(CHAT, &asked("你好", json!({"verbosity": "high"})));
     assert_eq!(status, 200);

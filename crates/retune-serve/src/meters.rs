@@ -61,7 +61,7 @@ impl Meters {
         }
         let counters = [
             (RESPONSES, "Responses by path and status"),
-            (REQUESTS, "Requests that the model was given"),
+            (REQUESTS, "Prompts that the model was given"),
             (ENDED, "Answers by the reason why they ended"),
             (PROMPT, "Tokens of prompts"),
             (GENERATED, "Tokens of answers"),
@@ -71,9 +71,12 @@ impl Meters {
         }
         let histograms = [
             (STEP, "A pass of the model over all answers"),
-            (FIRST, "From a request to the first token of its answer"),
+            (
+                FIRST,
+                "From a prompt at the model to its answer's first token",
+            ),
             (NEXT, "From one token of an answer to the next"),
-            (WHOLE, "From a request to the end of its answer"),
+            (WHOLE, "From a prompt at the model to its answer's end"),
         ];
         for (name, text) in histograms {
             recorder.describe_histogram(KeyName::from(name), Some(Unit::Seconds), text.into());

@@ -74,6 +74,9 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// What `max_length` is where nobody says otherwise.
+    pub const DEFAULT_MAX_LENGTH: usize = 384;
+
     /// The tokens of `sample`, at most `max_length` each.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ pub fn answer_all<E: From<Error>>(
             let Some((request, asked)) = waiting.next() else {
                 break;
             };
-            let numbers = generator.add_samples(asked, samples)?;
+            let numbers = generator.add_samples(asked, samples, 0)?;
             open.extend(
                 numbers
                     .into_iter()

@@ -1,12 +1,13 @@
 //! Texts as vectors: what is behind a model's last norm.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use retune_model::{Adapter, CachedTokens, Decoder, KvCache, NextTokens};
 
 use crate::error::{Error, Result};
 use crate::generator::{PREFILL, PREFILL_BESIDE, finite};
+use crate::queue::Queue;
 
 /// What becomes of the vectors of a text's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,8 @@ struct Text {
 #[derive(Debug)]
 pub struct Embedder<'m> {
     model: &'m Decoder,
-    waiting: VecDeque<(u64, EmbedRequest)>,
+    /// With their numbers.
+    waiting: Queue<(u64, EmbedRequest)>,
     /// Those that go through the model together.
     texts: Vec<Text>,
     /// Their cache, which is as large as they are.
@@ -55,34 +57,44 @@ impl<'m> Embedder<'m> {
     pub fn new(model: &'m Decoder) -> Self {
         Self {
             model,
-            waiting: VecDeque::new(),
+            waiting: Queue::new(),
             texts: Vec::new(),
             cache: None,
             requests: 0,
         }
     }
 
-    /// Takes a text; returned is its number.
+    /// Takes a text; returned is its number. Owners take turns, as with answers
+    /// ([`crate::Generator::add_samples`]).
     ///
     /// # Errors
     /// `EmptyPrompt`, `UnknownToken`, `TooLong`.
-    pub fn add(&mut self, request: EmbedRequest) -> Result<u64> {
+    pub fn add(&mut self, request: EmbedRequest, owner: u64) -> Result<u64> {
         request.check(self.model)?;
         self.requests += 1;
-        self.waiting.push_back((self.requests, request));
-        Ok(self.requests)
+        let number = self.requests;
+        self.waiting.push(owner, number, (number, request));
+        Ok(number)
     }
 
-    /// Forgets a text.
-    pub fn cancel(&mut self, number: u64) {
-        self.waiting.retain(|(own, _)| *own != number);
-        self.texts.retain(|text| text.number != number);
+    /// Forgets the texts whose numbers are `gone`.
+    pub fn cancel(&mut self, gone: &HashSet<u64>) {
+        self.waiting.retain(|(number, _)| !gone.contains(number));
+        self.texts.retain(|text| !gone.contains(&text.number));
+        self.forget_cache();
     }
 
     /// Forgets all texts.
     pub fn clear(&mut self) {
         self.waiting.clear();
         self.texts.clear();
+        self.forget_cache();
+    }
+
+    fn forget_cache(&mut self) {
+        if self.texts.is_empty() {
+            self.cache = None;
+        }
     }
 
     /// Whether there is nothing to do.
@@ -129,24 +141,21 @@ impl<'m> Embedder<'m> {
         }
         let is_through = |text: &mut Text| text.place.len() == text.request.ids.len();
         let through: Vec<Text> = self.texts.extract_if(.., is_through).collect();
-        if self.texts.is_empty() {
-            self.cache = None;
-        }
+        self.forget_cache();
         let through = through.into_iter();
         Ok(through.map(|text| (text.number, text.finish())).collect())
     }
 
-    /// Those that wait longest begin: as many as fit into one pass, but at least one.
+    /// Those whose turn it is begin: as many as fit into one pass, but at least one.
     fn begin(&mut self, tokens: usize) -> Result<()> {
-        let mut taken = Vec::new();
+        let mut taken: Vec<(u64, EmbedRequest)> = Vec::new();
         let mut left = tokens;
-        while let Some((_, request)) = self.waiting.front() {
+        while let Some((_, text, length)) = self.waiting.next(|(_, request)| {
             let length = request.ids.len();
-            if length > left && !taken.is_empty() {
-                break;
-            }
+            (length <= left || taken.is_empty()).then_some(length)
+        }) {
             left = left.saturating_sub(length);
-            taken.extend(self.waiting.pop_front());
+            taken.push(text);
         }
         if taken.is_empty() {
             return Ok(());

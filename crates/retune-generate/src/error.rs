@@ -57,9 +57,9 @@ pub enum Error {
         "the model gives logits that are not finite\nhint: its weights may be damaged, or too large for bf16; --precision f32 tells"
     )]
     NotFinite,
-    /// Bans and biases leave no token to choose.
+    /// Bans, biases and the grammar leave no token to choose.
     #[error(
-        "no token is left to choose from\nhint: relax no_repeat_ngram_size, logit_bias or min_new_tokens"
+        "no token is left to choose from\nhint: relax what forbids tokens: logit_bias, min_new_tokens, no_repeat_ngram_size or a schema"
     )]
     NothingAllowed,
     /// What an answer is to be cannot be made into a grammar.
@@ -70,7 +70,7 @@ pub enum Error {
     },
     /// A prompt that leaves no room for an answer.
     #[error(
-        "the prompt has {tokens} tokens, and the model takes {context} with the answer\nhint: shorten it, or leave out earlier turns"
+        "the prompt has {tokens} tokens, and with the answer there is room for {context}\nhint: shorten it, or leave out earlier turns"
     )]
     TooLong {
         /// Tokens of the prompt.

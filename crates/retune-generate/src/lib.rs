@@ -16,6 +16,7 @@ mod generator;
 mod grammar;
 mod logprobs;
 mod loops;
+mod queue;
 mod sampling;
 mod source;
 mod text;

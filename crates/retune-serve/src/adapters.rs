@@ -1,8 +1,10 @@
 //! Adapters that come and go while the server runs.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use retune_generate::Assistant;
+use tokio::sync::Semaphore;
 
 use crate::error::{ApiError, ApiResult};
 
@@ -19,12 +21,36 @@ pub struct AdapterFolder {
     pub open: OpenAdapter,
 }
 
-impl AdapterFolder {
-    /// The folder that `path` names in it.
+/// The same, while the server runs.
+pub(crate) struct OpenFolder {
+    options: AdapterFolder,
+    /// Held by who opens an adapter.
+    pub(crate) opening: Arc<Semaphore>,
+}
+
+impl OpenFolder {
+    pub(crate) fn new(options: AdapterFolder) -> Self {
+        Self {
+            options,
+            opening: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    pub(crate) fn admin_key(&self) -> &str {
+        &self.options.admin_key
+    }
+
+    /// Opens the adapter that lies at `path` in the folder.
     ///
     /// # Errors
-    /// 400 if that is none, or lies elsewhere.
-    pub(crate) fn find(&self, path: &str) -> ApiResult<PathBuf> {
+    /// 400 if there is none, or it lies elsewhere.
+    pub(crate) fn open(&self, path: &str) -> ApiResult<Assistant> {
+        let folder = self.find(path)?;
+        let opened = (self.options.open)(&folder);
+        opened.map_err(|problem| ApiError::invalid("lora_path", problem))
+    }
+
+    fn find(&self, path: &str) -> ApiResult<PathBuf> {
         let wrong = |problem: &str| {
             ApiError::invalid("lora_path", format!("lora_path: {path:?} {problem}"))
         };
@@ -36,8 +62,8 @@ impl AdapterFolder {
             ));
         }
         // Links are followed before it is looked where it lies.
-        let within = self.folder.canonicalize();
-        let found = self.folder.join(asked).canonicalize();
+        let within = self.options.folder.canonicalize();
+        let found = self.options.folder.join(asked).canonicalize();
         let (Ok(within), Ok(found)) = (within, found) else {
             return Err(wrong("is not there"));
         };

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest as _, Request};
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use retune_data::source::Format;
 use tempfile::TempPath;
 use tokio::sync::Semaphore;
 
-use crate::api::unreadable;
+use crate::api::{bytes_within, unreadable};
 use crate::error::{ApiError, ApiResult};
 
 /// Bytes that a file may have.
@@ -120,6 +120,11 @@ impl Desk {
         }
     }
 
+    /// Files that are open.
+    pub(crate) fn open(&self) -> usize {
+        MOST_FILES - self.files.available_permits()
+    }
+
     /// Does `work` on the file called `name` that is the body of `request`.
     ///
     /// # Errors
@@ -150,10 +155,11 @@ impl Desk {
             work(&file)
         });
         let done = tokio::time::timeout(WORKING, working).await.map_err(|_| {
-            too_large(format!(
+            let problem = format!(
                 "the file takes more than {} s to look at; retune data lint and retune data inspect have no such limit",
                 WORKING.as_secs()
-            ))
+            );
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "deadline", problem)
         })?;
         done.map_err(|_| ApiError::internal("the work on the file broke off"))?
     }
@@ -182,12 +188,8 @@ async fn received(request: Request) -> ApiResult<Bytes> {
     if length.is_some_and(|length| length > MOST_FILE_BYTES as u64) {
         return Err(too_many());
     }
-    let bytes = tokio::time::timeout(COMING, Bytes::from_request(request, &())).await;
-    let late = |_| {
-        let problem = format!("the file has not come within {} s", COMING.as_secs());
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "late_body", problem)
-    };
-    bytes.map_err(late)?.map_err(|error| match error.status() {
+    let bytes = bytes_within(COMING, request).await?;
+    bytes.map_err(|error| match error.status() {
         // It did not say how long it is.
         StatusCode::PAYLOAD_TOO_LARGE => too_many(),
         _ => unreadable(error),

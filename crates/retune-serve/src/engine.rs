@@ -1,8 +1,8 @@
 //! The thread that owns the model: all requests, a step at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -54,6 +54,8 @@ impl EmbedJob {
 /// One of the requests that may be open at once, from before its body is read until its
 /// answer is told; given back when it is dropped.
 pub(crate) struct Place {
+    /// That of no other request.
+    number: u64,
     open: Arc<AtomicUsize>,
     /// When it was taken.
     pub(crate) since: Instant,
@@ -69,11 +71,14 @@ enum Command {
     Answer {
         request: Box<Request>,
         samples: usize,
+        /// The number of the place that its request has.
+        owner: u64,
         meters: Box<RequestMeters>,
         events: UnboundedSender<Event>,
     },
     Embed {
         text: EmbedRequest,
+        owner: u64,
         vector: oneshot::Sender<ApiResult<Vec<f32>>>,
     },
     /// Says that the loop is alive.
@@ -94,7 +99,10 @@ pub struct Engine {
     commands: Option<Sender<Command>>,
     thread: Option<JoinHandle<()>>,
     open: Arc<AtomicUsize>,
+    /// Places that there have been.
+    places: AtomicU64,
     max_requests: usize,
+    cache_tokens: usize,
     meters: Arc<Meters>,
     /// Closed when the thread ends.
     alive: watch::Receiver<()>,
@@ -120,10 +128,11 @@ impl Engine {
                 let generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens);
                 match generator {
                     Ok(generator) => {
-                        let _ = ready.send(Ok(()));
+                        let cache_tokens = generator.free_tokens();
+                        let _ = ready.send(Ok(cache_tokens));
                         let embedder = Embedder::new(&assistant.model);
                         let worker = Worker {
-                            cache_tokens: tokens,
+                            cache_tokens,
                             generator,
                             listeners: BTreeMap::new(),
                             embedder,
@@ -139,14 +148,15 @@ impl Engine {
                 name: "threads",
                 problem: format!("the system refuses a thread: {error}"),
             })?;
-        if let Ok(started) = started.recv() {
-            started?;
-        }
+        // A thread that ends without a word has no room for anything.
+        let cache_tokens = started.recv().unwrap_or(Ok(0))?;
         Ok(Self {
             commands: Some(commands),
             thread: Some(thread),
             open: Arc::new(AtomicUsize::new(0)),
+            places: AtomicU64::new(0),
             max_requests: options.max_requests,
+            cache_tokens,
             meters,
             alive,
         })
@@ -170,6 +180,7 @@ impl Engine {
                 meters: Box::new(self.meters.request(model, request.prompt.len())),
                 request: Box::new(request),
                 samples,
+                owner: place.number,
                 events,
             })?;
             Ok(Job {
@@ -191,7 +202,11 @@ impl Engine {
     ) -> ApiResult<EmbedJob> {
         let send = |text| {
             let (vector, received) = oneshot::channel();
-            self.send(Command::Embed { text, vector })?;
+            self.send(Command::Embed {
+                text,
+                owner: place.number,
+                vector,
+            })?;
             Ok(received)
         };
         Ok(EmbedJob {
@@ -208,7 +223,7 @@ impl Engine {
         let add = |open: usize| (open < self.max_requests).then_some(open + 1);
         let added = self
             .open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, add);
         if added.is_err() {
             return Err(ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -217,9 +232,15 @@ impl Engine {
             ));
         }
         Ok(Place {
+            number: self.places.fetch_add(1, Ordering::Relaxed) + 1,
             open: Arc::clone(&self.open),
             since: Instant::now(),
         })
+    }
+
+    /// Tokens that a prompt and its answer have room for in the cache.
+    pub(crate) fn context(&self) -> usize {
+        self.cache_tokens
     }
 
     /// The figures of its work.
@@ -245,7 +266,7 @@ impl Engine {
 
     /// Requests that are open.
     pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.open.load(Ordering::SeqCst)
     }
 
     fn send(&self, command: Command) -> ApiResult<()> {
@@ -337,9 +358,10 @@ impl Worker<'_> {
             Command::Answer {
                 request,
                 samples,
+                owner,
                 meters,
                 events,
-            } => match self.generator.add_samples(*request, samples) {
+            } => match self.generator.add_samples(*request, samples, owner) {
                 Ok(numbers) => {
                     for (sample, number) in numbers.into_iter().enumerate() {
                         let listener = Listener {
@@ -355,7 +377,11 @@ impl Worker<'_> {
                     let _ = events.send(Err(error.into()));
                 }
             },
-            Command::Embed { text, vector } => match self.embedder.add(text) {
+            Command::Embed {
+                text,
+                owner,
+                vector,
+            } => match self.embedder.add(text, owner) {
                 Ok(number) => drop(self.texts.insert(number, vector)),
                 Err(error) => drop(vector.send(Err(error.into()))),
             },
@@ -367,21 +393,29 @@ impl Worker<'_> {
 
     /// A client that has gone frees its place, whether it ran or waited.
     fn forget_those_who_left(&mut self) {
+        let mut gone = HashSet::new();
         self.listeners.retain(|number, listener| {
             let left = listener.events.is_closed();
             if left {
                 listener.meters.left();
-                self.generator.cancel(*number);
+                gone.insert(*number);
             }
             !left
         });
+        if !gone.is_empty() {
+            self.generator.cancel(&gone);
+        }
+        gone.clear();
         self.texts.retain(|number, vector| {
             let left = vector.is_closed();
             if left {
-                self.embedder.cancel(*number);
+                gone.insert(*number);
             }
             !left
         });
+        if !gone.is_empty() {
+            self.embedder.cancel(&gone);
+        }
     }
 
     fn step(&mut self) {

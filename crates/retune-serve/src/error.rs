@@ -85,7 +85,7 @@ impl ApiError {
             StatusCode::NOT_FOUND,
             "unknown_url",
             format!(
-                "there is no {path} here; there are /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings, /tokenize, /detokenize, /runs, /data/lint, /data/row, /health, /metrics, /openapi.json, and a page at /"
+                "there is no {path} here; /openapi.json has all routes, such as /v1/chat/completions, and there is a page at /"
             ),
         )
     }
@@ -128,8 +128,6 @@ impl From<Generate> for ApiError {
     fn from(error: Generate) -> Self {
         match error {
             Generate::Setting { ref name, .. } => {
-                // OpenAI's names for what Hugging Face calls otherwise.
-                let renamed = |text: &str| text.replace("_new_tokens", "_tokens");
                 Self::invalid(renamed(name), renamed(&error.to_string()))
             }
             Generate::TooLong { .. } => Self {
@@ -140,12 +138,22 @@ impl From<Generate> for ApiError {
                 Self::invalid("prompt", error.to_string())
             }
             Generate::Grammar { .. } => Self::invalid("response_format", error.to_string()),
-            Generate::NothingAllowed => Self::invalid("logit_bias", error.to_string()),
+            // Of what leaves no token, each alone may be right.
+            Generate::NothingAllowed => Self::new(
+                StatusCode::BAD_REQUEST,
+                "nothing_allowed",
+                renamed(&error.to_string()),
+            ),
             // A template that refuses the messages.
             Generate::Tokens(_) => Self::invalid("messages", error.to_string()),
             _ => Self::internal(error.to_string()),
         }
     }
+}
+
+/// OpenAI's names for what Hugging Face calls otherwise.
+fn renamed(text: &str) -> String {
+    text.replace("_new_tokens", "_tokens")
 }
 
 impl IntoResponse for ApiError {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::adapters::AdapterFolder;
+use crate::adapters::{AdapterFolder, OpenFolder};
 use crate::api::{Shared, now, router};
 use crate::desk::Desk;
 use crate::engine::Engine;
@@ -43,6 +43,9 @@ pub struct ServerOptions {
     pub tls: Option<TlsFiles>,
     /// How long a request may take until its last token, waiting included.
     pub request_time: Duration,
+    /// How long a client may take to send the headers of its first or next request, to
+    /// send a body (data files have longer), and to read some of what it is sent.
+    pub client_time: Duration,
     /// How long answers that are being made may take when the server goes down.
     pub drain: Duration,
 }
@@ -56,10 +59,6 @@ const TRIES: u16 = 100;
 const MOST_CONNECTIONS: u64 = 4096;
 /// Files that are open beside them.
 const OTHER_FILES: u64 = 128;
-/// How long a client may take to send a request's headers, the first or the next one.
-const HEADER_TIME: Duration = Duration::from_secs(30);
-/// How long a client may take to read something.
-const READ_TIME: Duration = Duration::from_secs(60);
 /// How long a client may take to agree on a cipher.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Bytes that a request's headers may have.
@@ -122,8 +121,9 @@ impl Server {
                 readers: Readers::new(),
                 api_key: options.api_key,
                 only_local_names: options.only_local_names,
-                adapters: options.adapters,
+                adapters: options.adapters.map(OpenFolder::new).map(Arc::new),
                 request_time: options.request_time,
+                client_time: options.client_time,
                 draining: AtomicBool::new(false),
                 started: now(),
             }),
@@ -147,10 +147,10 @@ impl Server {
         let shared = Arc::clone(&self.shared);
         let down = async move {
             stop.await;
-            shared.draining.store(true, Ordering::Relaxed);
+            shared.draining.store(true, Ordering::SeqCst);
             let _ = stopping.send(true);
             // The listener stays, to say no, until what is open has ended.
-            while shared.engine.open() > 0 {
+            while shared.engine.open() > 0 || shared.desk.open() > 0 {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -208,14 +208,15 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let watcher = graceful.watcher();
         let tls = self.tls.clone();
+        let time = self.shared.client_time;
         tokio::spawn(async move {
             let _place = place;
             match tls {
-                None => talk(stream, routes, watcher).await,
+                None => talk(stream, time, routes, watcher).await,
                 Some(tls) => {
                     let agreed = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await;
                     if let Ok(Ok(stream)) = agreed {
-                        talk(stream, routes, watcher).await;
+                        talk(stream, time, routes, watcher).await;
                     }
                 }
             }
@@ -230,16 +231,17 @@ fn most_connections() -> usize {
     files.saturating_sub(OTHER_FILES).clamp(1, MOST_CONNECTIONS) as usize
 }
 
-async fn talk<S>(stream: S, routes: Router, watcher: hyper_util::server::graceful::Watcher)
+/// Answers what comes through `stream` from a client that has `time` for each thing it does.
+async fn talk<S>(stream: S, time: Duration, routes: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(READ_TIME));
+    stream.set_write_timeout(Some(time));
     let io = TokioIo::new(Box::pin(stream));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
+        .header_read_timeout(time)
         .max_buf_size(HEADER_BYTES)
         .serve_connection(io, TowerToHyperService::new(routes));
     // How one connection ends is nobody else's concern.

@@ -56,6 +56,11 @@ pub struct LintOptions<'a> {
 }
 
 impl LintOptions<'_> {
+    /// What `near_duplicates` is where nobody says otherwise.
+    pub const DEFAULT_NEAR_DUPLICATES: f64 = 0.8;
+    /// The same of `examples`.
+    pub const DEFAULT_EXAMPLES: usize = 3;
+
     /// The similarity from which prompts are nearly the same, if that matters.
     fn near_prompts(&self) -> Option<f64> {
         self.near_duplicates.filter(|_| !self.validation.is_empty())

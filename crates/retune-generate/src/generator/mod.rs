@@ -3,7 +3,7 @@
 mod request;
 mod running;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use retune_data::Tokenizer;
@@ -11,10 +11,10 @@ use retune_model::{Adapter, Decoder, KvCache, NextTokens};
 
 pub use request::{Finish, Piece, Request};
 pub(crate) use running::finite;
-use running::{Begun, Running};
+use running::{PendingAnswer, Running};
 
-use crate::error::Result;
-use crate::sampling::Sampling;
+use crate::error::{Error, Result};
+use crate::queue::Queue;
 
 /// Tokens of prompts that go through the model at a time.
 pub(crate) const PREFILL: usize = 512;
@@ -27,7 +27,9 @@ struct Waiting {
     prompt: Vec<u32>,
     prompt_logprobs: Option<usize>,
     adapter: Option<Arc<Adapter>>,
-    answers: Vec<Begun>,
+    answer: PendingAnswer,
+    /// Other answers to it.
+    others: VecDeque<PendingAnswer>,
 }
 
 /// Answers requests, as many at once as its cache has room for.
@@ -39,7 +41,7 @@ pub struct Generator<'m> {
     cache: KvCache,
     /// Tokens that one sequence may have.
     context: usize,
-    waiting: VecDeque<Waiting>,
+    waiting: Queue<Waiting>,
     running: Vec<Running>,
     requests: u64,
 }
@@ -57,65 +59,83 @@ impl<'m> Generator<'m> {
             model,
             tokenizer,
             cache,
-            waiting: VecDeque::new(),
+            waiting: Queue::new(),
             running: Vec::new(),
             requests: 0,
         })
     }
 
     /// Takes a request; returned is its number. An answer that would not fit into what
-    /// the model takes gets as many tokens as do.
+    /// the model takes gets as many tokens as do. All requests that are taken in this way
+    /// have one owner ([`Self::add_samples`]), 0.
     ///
     /// # Errors
     /// `Setting`, `EmptyPrompt`, `TooLong`, `UnknownToken`.
     pub fn add(&mut self, request: Request) -> Result<u64> {
-        Ok(self.add_samples(request, 1)?[0])
+        Ok(self.add_samples(request, 1, 0)?[0])
     }
 
     /// Takes a request for `samples` answers, at least one, drawn from the seed of the
-    /// request and those that follow on it. The prompt is computed once. Returned are
-    /// the answers' numbers.
+    /// request and those that follow on it. The prompt is computed once, as long as there is
+    /// room for all of them and nobody else waits. Returned are the answers' numbers.
+    ///
+    /// Where there is not room for all, owners take turns, an answer each, so that one who
+    /// asks for much holds up nobody who asks for little; what has the same `owner` is
+    /// answered in the order in which it came.
     ///
     /// # Errors
     /// As for `add`.
-    pub fn add_samples(&mut self, mut request: Request, samples: usize) -> Result<Vec<u64>> {
+    pub fn add_samples(
+        &mut self,
+        mut request: Request,
+        samples: usize,
+        owner: u64,
+    ) -> Result<Vec<u64>> {
         request.sampling.max_new_tokens = request.check(self.model, self.context)?;
-        let answers = (0..samples.max(1) as u64).map(|sample| {
-            let seed = request.sampling.seed.wrapping_add(sample);
-            let sampling = Sampling {
-                seed,
-                ..request.sampling.clone()
-            };
-            Begun {
-                request: self.requests + 1 + sample,
-                sampling,
-                grammar: request.grammar.clone(),
-            }
-        });
-        let answers: Vec<Begun> = answers.collect();
-        let numbers: Vec<u64> = answers.iter().map(|answer| answer.request).collect();
-        self.requests += numbers.len() as u64;
-        self.waiting.push_back(Waiting {
+        let first = self.requests + 1;
+        let sampling = Arc::new(request.sampling);
+        let grammar = request.grammar.map(Arc::new);
+        let answer = |sample: u64| PendingAnswer {
+            request: first + sample,
+            seed: sampling.seed.wrapping_add(sample),
+            sampling: Arc::clone(&sampling),
+            grammar: grammar.clone(),
+        };
+        let count = samples.max(1) as u64;
+        let waiting = Waiting {
             prompt: request.prompt,
             prompt_logprobs: request.prompt_logprobs,
             adapter: request.adapter,
-            answers,
-        });
-        Ok(numbers)
+            answer: answer(0),
+            others: (1..count).map(answer).collect(),
+        };
+        self.requests += count;
+        self.waiting.push(owner, first, waiting);
+        Ok((first..first + count).collect())
     }
 
-    /// Forgets a request, wherever it stands.
-    pub fn cancel(&mut self, request: u64) {
-        let all = self.waiting.iter_mut().map(|waiting| &mut waiting.answers);
-        for answers in all.chain(self.running.iter_mut().map(|run| &mut run.others)) {
-            answers.retain(|answer| answer.request != request);
+    /// Forgets the requests whose numbers are `gone`, wherever they stand.
+    pub fn cancel(&mut self, gone: &HashSet<u64>) {
+        let forget = |answers: &mut VecDeque<PendingAnswer>| {
+            answers.retain(|answer| !gone.contains(&answer.request));
+        };
+        self.waiting.retain(|waiting| {
+            forget(&mut waiting.others);
+            if !gone.contains(&waiting.answer.request) {
+                return true;
+            }
+            let next = waiting.others.pop_front();
+            next.map(|next| waiting.answer = next).is_some()
+        });
+        for run in &mut self.running {
+            forget(&mut run.others);
         }
-        self.waiting.retain(|waiting| !waiting.answers.is_empty());
-        if let Some(index) = self.running.iter().position(|run| run.request == request) {
-            let mut run = self.running.remove(index);
+        let is_gone = |run: &mut Running| gone.contains(&run.request);
+        let runs: Vec<Running> = self.running.extract_if(.., is_gone).collect();
+        for mut run in runs {
             run.ids.truncate(run.prompt);
             self.cache.release(run.place);
-            self.wait_again(run.ids, run.adapter, run.others);
+            self.requeue(run.owner, run.ids, run.adapter, run.others);
         }
     }
 
@@ -164,24 +184,31 @@ impl<'m> Generator<'m> {
         let (logits, passed) = self.pass()?;
         let width = self.model.config().vocab_size;
         let mut pieces = Vec::with_capacity(self.running.len());
-        let mut begun = Vec::new();
         let mut all = logits.chunks_exact(width);
         for Passed { index, from, rows } in passed {
             let rows: Vec<&[f32]> = all.by_ref().take(rows).collect();
-            let run = &self.running[index];
-            if let Some(piece) = run.tell_prompt(from, &rows) {
-                pieces.push((run.request, piece));
+            let run = &mut self.running[index];
+            match run.tell_prompt(from, &rows) {
+                None => {}
+                Some(Ok(piece)) => pieces.push((run.request, Ok(piece))),
+                Some(Err(error)) => {
+                    // No other answer to this prompt can be made either.
+                    let others = run.others.drain(..);
+                    pieces.extend(others.map(|other| (other.request, Err(Error::NotFinite))));
+                    pieces.push((run.request, Err(error)));
+                    continue;
+                }
             }
             let logits = rows[rows.len() - 1];
             if run.place.len() < run.ids.len() {
                 continue;
             }
             // Before the first answer goes on, the others begin where it does.
-            let others = std::mem::take(&mut self.running[index].others);
-            for mut run in self.begin(index, others)? {
+            let first = self.running.len();
+            self.begin_others(index)?;
+            for run in &mut self.running[first..] {
                 let piece = run.go_on(logits, &self.stop_ids, self.tokenizer);
                 pieces.push((run.request, piece));
-                begun.push(run);
             }
             let run = &mut self.running[index];
             let computed = run.place.len();
@@ -194,7 +221,6 @@ impl<'m> Generator<'m> {
             }
             pieces.push((run.request, piece));
         }
-        self.running.extend(begun);
         self.release_ended(&pieces);
         Ok(pieces)
     }
@@ -291,61 +317,78 @@ impl<'m> Generator<'m> {
         shares
     }
 
-    /// Gives a place to those who wait longest, while there is one.
+    /// Gives a place to those whose turn it is, while there is one. Who has to wait for
+    /// much room is not passed by those who need less.
     fn admit(&mut self) {
-        while let Some(mut waiting) = self.waiting.pop_front() {
-            let tokens = waiting.prompt.len() + waiting.answers[0].sampling.max_new_tokens;
-            let place = match waiting.prompt_logprobs {
+        let cache = &mut self.cache;
+        let mut admit = |waiting: &Waiting| {
+            let tokens = waiting.prompt.len() + waiting.answer.sampling.max_new_tokens;
+            match waiting.prompt_logprobs {
                 // All of the prompt has to be computed.
-                Some(_) => self.cache.reserve(tokens),
+                Some(_) => cache.reserve(tokens),
                 None => {
                     let adapter = waiting.adapter.as_deref();
-                    self.cache.reserve_for(&waiting.prompt, adapter, tokens)
+                    cache.reserve_for(&waiting.prompt, adapter, tokens)
                 }
-            };
-            let Some(place) = place else {
-                self.waiting.push_front(waiting);
-                return;
-            };
-            let first = waiting.answers.remove(0);
-            let run = Running::new(first, waiting.prompt, waiting.adapter, place);
-            self.running.push(Running {
-                prompt_logprobs: waiting.prompt_logprobs,
-                others: waiting.answers,
-                ..run
-            });
+            }
+        };
+        while let Some((owner, waiting, place)) = self.waiting.next(&mut admit) {
+            self.running.push(Running::new(owner, waiting, place));
         }
     }
 
-    /// Other answers to the prompt of the running one at `index`, which is through. For
-    /// whom there is no room now, the prompt is computed again later.
-    fn begin(&mut self, index: usize, others: Vec<Begun>) -> Result<Vec<Running>> {
-        let mut begun = Vec::new();
-        let mut others = others.into_iter();
-        for other in others.by_ref() {
+    /// Begins other answers to the prompt of the running one at `index`, which is through;
+    /// they are the last of those that run. For whom there is no room now, or who has to
+    /// let others take their turns, the prompt is looked up or computed again later.
+    fn begin_others(&mut self, index: usize) -> Result<()> {
+        let mut others = std::mem::take(&mut self.running[index].others);
+        if others.is_empty() {
+            return Ok(());
+        }
+        let owner = self.running[index].owner;
+        while !self.waiting.has_others(owner)
+            && let Some(answer) = others.pop_front()
+        {
             let run = &self.running[index];
-            let tokens = run.prompt + other.sampling.max_new_tokens;
+            let tokens = run.prompt + answer.sampling.max_new_tokens;
             let Some(place) = self.cache.fork(&run.place, tokens)? else {
-                let left = std::iter::once(other).chain(others).collect();
-                let (prompt, adapter) = (run.ids[..run.prompt].to_vec(), run.adapter.clone());
-                self.wait_again(prompt, adapter, left);
+                others.push_front(answer);
                 break;
             };
-            let prompt = run.ids[..run.prompt].to_vec();
-            begun.push(Running::new(other, prompt, run.adapter.clone(), place));
+            let waiting = Waiting {
+                prompt: run.ids[..run.prompt].to_vec(),
+                prompt_logprobs: None,
+                adapter: run.adapter.clone(),
+                answer,
+                others: VecDeque::new(),
+            };
+            self.running.push(Running::new(owner, waiting, place));
         }
-        Ok(begun)
+        let run = &self.running[index];
+        let (prompt, adapter) = (run.ids[..run.prompt].to_vec(), run.adapter.clone());
+        self.requeue(owner, prompt, adapter, others);
+        Ok(())
     }
 
-    fn wait_again(&mut self, prompt: Vec<u32>, adapter: Option<Arc<Adapter>>, answers: Vec<Begun>) {
-        if !answers.is_empty() {
-            self.waiting.push_front(Waiting {
+    /// Has answers to a prompt wait again.
+    fn requeue(
+        &mut self,
+        owner: u64,
+        prompt: Vec<u32>,
+        adapter: Option<Arc<Adapter>>,
+        mut answers: VecDeque<PendingAnswer>,
+    ) {
+        if let Some(answer) = answers.pop_front() {
+            let number = answer.request;
+            let waiting = Waiting {
                 prompt,
                 // Told already, or whoever asked for it has gone.
                 prompt_logprobs: None,
                 adapter,
-                answers,
-            });
+                answer,
+                others: answers,
+            };
+            self.waiting.push(owner, number, waiting);
         }
     }
 
@@ -356,12 +399,8 @@ impl<'m> Generator<'m> {
             let mut pieces = pieces.iter();
             pieces.any(|(request, piece)| *request == run.request && !goes_on(piece))
         };
-        let mut index = 0;
-        while let Some(run) = self.running.get(index) {
-            match ended(run) {
-                true => self.cache.release(self.running.remove(index).place),
-                false => index += 1,
-            }
+        for run in self.running.extract_if(.., |run| ended(run)) {
+            self.cache.release(run.place);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! One answer on its way.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use retune_data::Tokenizer;
 use retune_model::{Adapter, CachedTokens};
 
+use super::Waiting;
 use super::request::{Finish, Piece};
 use crate::error::{Error, Result};
 use crate::grammar::Grammar;
@@ -17,18 +19,21 @@ use crate::text::TextStream;
 /// the same: a laugh, a row of dots.
 const LEAST_REPEATED: usize = 12;
 
-/// An answer of which there is no token yet.
+/// An answer that is to be made.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct PendingAnswer {
     pub(super) request: u64,
-    pub(super) sampling: Sampling,
-    pub(super) grammar: Option<Grammar>,
+    pub(super) seed: u64,
+    pub(super) sampling: Arc<Sampling>,
+    pub(super) grammar: Option<Arc<Grammar>>,
 }
 
 /// An answer that is being made.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) request: u64,
+    /// Who asked for it.
+    pub(super) owner: u64,
     pub(super) sampling: Sampling,
     pub(super) grammar: Option<Grammar>,
     pub(super) adapter: Option<Arc<Adapter>>,
@@ -41,7 +46,7 @@ pub(super) struct Running {
     pub(super) text: TextStream,
     pub(super) place: CachedTokens,
     /// Other answers to the same prompt, which begin when it is through.
-    pub(super) others: Vec<Begun>,
+    pub(super) others: VecDeque<PendingAnswer>,
 }
 
 /// # Errors
@@ -54,24 +59,24 @@ pub(crate) fn finite(logits: &[f32]) -> Result<()> {
 }
 
 impl Running {
-    pub(super) fn new(
-        answer: Begun,
-        prompt: Vec<u32>,
-        adapter: Option<Arc<Adapter>>,
-        place: CachedTokens,
-    ) -> Self {
+    pub(super) fn new(owner: u64, waiting: Waiting, place: CachedTokens) -> Self {
+        let answer = waiting.answer;
         Self {
             request: answer.request,
+            owner,
             text: TextStream::new(&answer.sampling.stop),
-            sampling: answer.sampling,
-            grammar: answer.grammar,
-            adapter,
-            prompt: prompt.len(),
+            sampling: Sampling {
+                seed: answer.seed,
+                ..(*answer.sampling).clone()
+            },
+            grammar: answer.grammar.as_deref().cloned(),
+            adapter: waiting.adapter,
+            prompt: waiting.prompt.len(),
             cached: place.len(),
-            prompt_logprobs: None,
-            ids: prompt,
+            prompt_logprobs: waiting.prompt_logprobs,
+            ids: waiting.prompt,
             place,
-            others: Vec::new(),
+            others: waiting.others,
         }
     }
 

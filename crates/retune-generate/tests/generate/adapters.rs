@@ -1,6 +1,6 @@
 //! Several adapters in one batch, several answers to one prompt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -163,7 +163,7 @@ fn several_answers_to_a_prompt_are_those_of_their_seeds() {
     // Room for all; and for three, so that others have to wait.
     for room in [4096, 3 * 192] {
         let mut generator = Generator::new(&model, &tokenizer, room).expect("memory");
-        let numbers = generator.add_samples(request(5), 6).expect("a request");
+        let numbers = generator.add_samples(request(5), 6, 0).expect("a request");
         let pieces = finish(&mut generator);
         let found: Vec<Vec<u32>> = numbers
             .iter()
@@ -174,12 +174,12 @@ fn several_answers_to_a_prompt_are_those_of_their_seeds() {
     // Without the first, wherever it stands.
     for steps in [0, 1, 3] {
         let mut generator = Generator::new(&model, &tokenizer, 4096).expect("memory");
-        let numbers = generator.add_samples(request(5), 2).expect("a request");
+        let numbers = generator.add_samples(request(5), 2, 0).expect("a request");
         let mut pieces = Vec::new();
         for _ in 0..steps {
             pieces.extend(generator.step().expect("a step"));
         }
-        generator.cancel(numbers[0]);
+        generator.cancel(&HashSet::from([numbers[0]]));
         pieces.extend(finish(&mut generator));
         assert_eq!(tokens(&pieces, numbers[1]), alone[1], "{steps}");
     }

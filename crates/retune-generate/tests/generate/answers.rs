@@ -1,5 +1,6 @@
 //! What is answered, alone and in company.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use retune_compute::{DType, Device};
@@ -172,7 +173,7 @@ fn what_cannot_be_answered_is_said_with_its_figures() {
         .expect_err("too long")
         .to_string();
     assert!(
-        said.contains("64 tokens, and the model takes 64 with the answer"),
+        said.contains("64 tokens, and with the answer there is room for 64"),
         "{said}"
     );
     // An answer gets the room that is left.
@@ -185,7 +186,7 @@ fn what_cannot_be_answered_is_said_with_its_figures() {
     // One that is cancelled makes room.
     let number = generator.add(request(vec![1; 60])).expect("there is room");
     generator.step().expect("a step");
-    generator.cancel(number);
+    generator.cancel(&HashSet::from([number]));
     assert!(generator.is_idle());
 }
 
@@ -222,4 +223,52 @@ fn a_short_prompt_does_not_wait_for_a_long_one() {
         }
     }
     assert_eq!(begun, [&[short], &long[..]].concat());
+}
+
+#[test]
+fn who_asks_for_much_holds_up_nobody_who_asks_for_little() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assistant = assistant(folder.path());
+    // Room for one answer.
+    let mut generator =
+        Generator::new(&assistant.model, &assistant.tokenizer, 128).expect("memory");
+    let request = || Request {
+        prompt: vec![7; 70],
+        adapter: None,
+        sampling: Sampling {
+            max_new_tokens: 20,
+            ..Sampling::default()
+        },
+        grammar: None,
+        prompt_logprobs: None,
+    };
+    let add = |generator: &mut Generator<'_>, samples, owner| {
+        let added = generator.add_samples(request(), samples, owner);
+        added.expect("there is room")
+    };
+    let much = add(&mut generator, 4, 1);
+    let more = add(&mut generator, 1, 1);
+    let mut others = Vec::new();
+    let mut begun = Vec::new();
+    while !generator.is_idle() {
+        for piece in generator.step().expect("a step") {
+            if !begun.contains(&piece.request) {
+                begun.push(piece.request);
+            }
+        }
+        // They come when the room is taken.
+        if others.is_empty() {
+            others.push(add(&mut generator, 2, 2));
+            others.push(add(&mut generator, 1, 3));
+            others.push(add(&mut generator, 1, 3));
+        }
+    }
+    let [two, three, four] = &others[..] else {
+        panic!("{others:?}");
+    };
+    let expected = [
+        much[0], much[1], two[0], three[0], much[2], two[1], four[0], much[3], more[0],
+    ];
+    assert_eq!(begun, expected);
+    assert_eq!(generator.free_tokens(), 128);
 }

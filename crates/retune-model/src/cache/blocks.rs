@@ -137,6 +137,8 @@ impl Blocks {
                 after = self.kept[other].number;
                 continue;
             }
+            // It may be kept already, behind a block that is gone.
+            self.forget(*block);
             self.numbers += 1;
             after = self.numbers;
             self.found.insert(beginning.clone(), *block);

@@ -140,11 +140,16 @@ impl KvCache {
         else {
             return Ok(None);
         };
-        self.copy_rest(from, &mut place)?;
-        Ok(Some(place))
+        match self.copy_rest(from, &mut place) {
+            Ok(()) => Ok(Some(place)),
+            Err(error) => {
+                self.release(place);
+                Err(error)
+            }
+        }
     }
 
-    /// A place that begins with the blocks `shared`, which hold `length` tokens.
+    /// A place that begins with `blocks`, which others may have as well and which hold `length` tokens.
     fn with_shared(
         &mut self,
         mut blocks: Vec<u32>,

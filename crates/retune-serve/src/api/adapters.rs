@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::Shared;
 use super::body::Body;
+use crate::adapters::OpenFolder;
 use crate::error::{ApiError, ApiResult};
 use crate::models::Served;
 
@@ -18,14 +19,14 @@ use crate::models::Served;
 const MOST_LETTERS: usize = 128;
 
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Load {
+pub(super) struct LoadRequest {
     lora_name: String,
     /// Below the adapter folder; the name, if it is not said.
     lora_path: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Unload {
+pub(super) struct UnloadRequest {
     lora_name: String,
 }
 
@@ -35,10 +36,11 @@ pub(super) async fn load(
     State(shared): State<Arc<Shared>>,
     body: Body,
 ) -> ApiResult<JsonBody<Json>> {
-    let Load {
+    let LoadRequest {
         lora_name: name,
         lora_path: path,
     } = body.read()?;
+    let adapters = folder(&shared)?;
     let is_plain = |c: char| c.is_alphanumeric() || "-_.:".contains(c);
     if name.is_empty() || name.chars().count() > MOST_LETTERS || !name.chars().all(is_plain) {
         let problem = format!(
@@ -47,16 +49,15 @@ pub(super) async fn load(
         return Err(ApiError::invalid("lora_name", problem));
     }
     shared.models.check_place(&name)?;
-    let folder = folder(&shared)?.find(path.as_deref().unwrap_or(&name))?;
-    let opener = Arc::clone(&shared);
-    let opened = tokio::task::spawn_blocking(move || match &opener.adapters {
-        Some(adapters) => (adapters.open)(&folder),
-        None => Err("there is no adapter folder".to_owned()),
+    // One at a time: each may be large.
+    let turn = Arc::clone(&adapters.opening).acquire_owned().await;
+    let path = path.unwrap_or_else(|| name.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        adapters.open(&path)
     });
-    let opened = opened
-        .await
-        .map_err(|error| ApiError::internal(error.to_string()))?;
-    let assistant = opened.map_err(|problem| ApiError::invalid("lora_path", problem))?;
+    let opened = opening.await;
+    let assistant = opened.map_err(|error| ApiError::internal(error.to_string()))??;
     let replaced = shared.models.put(Served {
         name: name.clone(),
         assistant: Arc::new(assistant),
@@ -73,7 +74,7 @@ pub(super) async fn unload(
     State(shared): State<Arc<Shared>>,
     body: Body,
 ) -> ApiResult<JsonBody<Json>> {
-    let Unload { lora_name: name } = body.read()?;
+    let UnloadRequest { lora_name: name } = body.read()?;
     folder(&shared)?;
     shared.models.remove(&name)?;
     Ok(JsonBody(
@@ -81,8 +82,8 @@ pub(super) async fn unload(
     ))
 }
 
-fn folder(shared: &Shared) -> ApiResult<&crate::adapters::AdapterFolder> {
-    shared.adapters.as_ref().ok_or_else(|| {
+fn folder(shared: &Shared) -> ApiResult<Arc<OpenFolder>> {
+    shared.adapters.clone().ok_or_else(|| {
         ApiError::new(
             StatusCode::FORBIDDEN,
             "no_adapter_folder",

@@ -1,9 +1,11 @@
 //! From the engine's pieces to answers, whole or as a stream of events.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
@@ -185,9 +187,7 @@ impl Asked {
         Ok((answers, usage))
     }
 
-    /// A stream of events: for each piece what `chunk` makes of it and the number of its
-    /// answer, and at the end `[DONE]`. What `first` makes of an answer's number comes
-    /// before its first piece, if anything; what `last` makes of the usage at the end.
+    /// A stream of events: what `chunks` makes of each piece, and at the end `[DONE]`.
     ///
     /// # Errors
     /// Those with which answering begins, as long as a client can still be told with a
@@ -207,11 +207,10 @@ impl Asked {
             ..Usage::default()
         };
         let mut opened = vec![false; pieces.jobs.len() * samples];
-        let mut made = std::collections::VecDeque::new();
+        let mut made = VecDeque::new();
         let mut next = first;
         let mut done = false;
         let events = stream::poll_fn(move |context| {
-            use std::task::Poll;
             loop {
                 if let Some(event) = made.pop_front() {
                     return Poll::Ready(Some(Ok::<Sent, Infallible>(event)));
@@ -292,11 +291,12 @@ impl Pieces {
     }
 
     /// The next piece with the number of its answer; none when all have ended.
-    fn poll(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<ApiResult<(usize, Piece)>>> {
-        use std::task::Poll;
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ApiResult<(usize, Piece)>>> {
+        // First, as one who reads slowly always has a piece that is ready.
+        if self.deadline.as_mut().poll(context).is_ready() {
+            let open = self.jobs.iter().any(|(_, left)| *left > 0);
+            return Poll::Ready(open.then(|| Err(ApiError::too_late(self.time))));
+        }
         let mut open = false;
         for (index, (job, left)) in self.jobs.iter_mut().enumerate() {
             if *left == 0 {
@@ -312,12 +312,10 @@ impl Pieces {
                 return Poll::Ready(Some(found));
             }
         }
-        match open {
-            false => Poll::Ready(None),
-            true => {
-                let over = self.deadline.as_mut().poll(context);
-                over.map(|()| Some(Err(ApiError::too_late(self.time))))
-            }
+        if open {
+            Poll::Pending
+        } else {
+            Poll::Ready(None)
         }
     }
 }

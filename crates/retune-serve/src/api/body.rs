@@ -1,5 +1,6 @@
 //! The bodies of requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -9,31 +10,22 @@ use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+use super::Shared;
 use crate::error::{ApiError, ApiResult};
-
-/// How long a body may take to come.
-const TIME: Duration = Duration::from_secs(30);
 
 /// A body of JSON. The header that says so may be missing.
 pub(crate) struct Body {
     json: Json,
     /// Its length.
-    pub(crate) bytes: usize,
+    bytes: usize,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl FromRequest<Arc<Shared>> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let read = tokio::time::timeout(TIME, Bytes::from_request(request, state)).await;
-        let read = read.map_err(|_| {
-            ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "slow_body",
-                format!("the body did not come within {} s", TIME.as_secs()),
-            )
-        })?;
-        let bytes = read.map_err(unreadable)?;
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, ApiError> {
+        let bytes = bytes_within(shared.client_time, request).await?;
+        let bytes = bytes.map_err(unreadable)?;
         let read = serde_json::from_slice(&bytes);
         let invalid = |error: serde_json::Error| {
             ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string())
@@ -43,6 +35,24 @@ impl<S: Send + Sync> FromRequest<S> for Body {
             bytes: bytes.len(),
         })
     }
+}
+
+/// The body of `request`, if it comes within `time`.
+///
+/// # Errors
+/// 408.
+pub(crate) async fn bytes_within(
+    time: Duration,
+    request: Request,
+) -> ApiResult<Result<Bytes, BytesRejection>> {
+    let read = tokio::time::timeout(time, Bytes::from_request(request, &())).await;
+    read.map_err(|_| {
+        ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow_body",
+            format!("the body did not come within {} s", time.as_secs()),
+        )
+    })
 }
 
 /// A body that did not come, or is too large.
@@ -56,7 +66,7 @@ pub(crate) fn unreadable(error: BytesRejection) -> ApiError {
 
 impl Body {
     /// Its length. What was read of it is all that is kept.
-    pub(crate) fn into_bytes(self) -> usize {
+    pub(crate) fn into_length(self) -> usize {
         self.bytes
     }
 

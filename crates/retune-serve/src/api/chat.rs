@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json as JsonBody;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
+use retune_data::Message;
 use retune_generate::{Assistant, Finish, Grammar, Piece};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -93,22 +94,24 @@ pub(super) async fn create(
 ) -> ApiResult<Response> {
     let (request, fields): (ChatRequest, Fields) = (body.read()?, body.read()?);
     let tools: ToolFields = body.read()?;
-    let bytes = body.into_bytes();
+    let bytes = body.into_length();
     let served = shared.models.find(fields.model.as_deref())?;
     let samples = fields.samples()?;
     let told = request.told()?;
     let sampling = fields.sampling(&served.assistant.sampling, told)?;
     let assistant = Arc::clone(&served.assistant);
+    let context = shared.engine.context();
     let read = move || {
         let tools = tools.read(&assistant.tokenizer)?;
         let schema = request.schema()?;
         let mut conversation = conversation(request.messages)?;
-        let messages = conversation.messages.iter();
-        let said = messages.map(|message| message.content.len()).sum();
-        check_bytes(&assistant, said, "messages")?;
         conversation.tools = tools.as_ref().map(Tools::to_json).unwrap_or_default();
+        let offered = conversation.tools.iter();
+        let offered = offered.map(|tool| tool.to_string().len()).sum();
+        check_bytes(&assistant, offered, "tools")?;
+        check_bytes(&assistant, bytes_of(&conversation.messages), "messages")?;
         let mut asked = assistant.request(conversation, sampling)?;
-        asked.check(&assistant.model, usize::MAX)?;
+        asked.check(&assistant.model, context)?;
         asked.grammar = grammar(&assistant, tools.as_ref(), schema)?;
         Ok((asked, tools))
     };
@@ -145,6 +148,17 @@ pub(super) async fn create(
     Ok(JsonBody(body).into_response())
 }
 
+/// About how many bytes a template makes of `messages`.
+fn bytes_of(messages: &[Message]) -> usize {
+    let json = |value: &Json| value.to_string().len();
+    let said = messages.iter().map(|message| {
+        let calls = message.tool_calls.iter().map(json);
+        let extra = message.extra.values().map(json);
+        message.content.len() + calls.chain(extra).sum::<usize>()
+    });
+    said.sum()
+}
+
 /// What an answer has to be, if not anything: a call of `tools`, or what `schema` allows.
 fn grammar(
     assistant: &Assistant,
@@ -152,16 +166,23 @@ fn grammar(
     schema: Option<Json>,
 ) -> ApiResult<Option<Grammar>> {
     let lark = tools.and_then(|tools| tools.grammar(schema.as_ref()));
-    let (param, made) = match (lark, tools, schema) {
-        (Some(lark), ..) => ("tools", assistant.grammars()?.lark(&lark)),
-        (None, None, Some(schema)) => (
-            "response_format",
-            assistant.grammars()?.json_schema(&schema),
-        ),
-        _ => return Ok(None),
+    if lark.is_none() && schema.is_none() {
+        return Ok(None);
+    }
+    let wrong = |param| move |error| ApiError::invalid(param, format!("{param}: {error}"));
+    let first = if schema.is_some() {
+        "response_format"
+    } else {
+        "tools"
     };
-    let wrong = |error| ApiError::invalid(param, format!("{param}: {error}"));
-    made.map(Some).map_err(wrong)
+    let grammars = assistant.grammars().map_err(wrong(first))?;
+    // By itself too, so that what is wrong with it is not said of the tools.
+    let schema = schema.map(|schema| grammars.json_schema(&schema));
+    let schema = schema.transpose().map_err(wrong("response_format"))?;
+    match lark {
+        Some(lark) => grammars.lark(&lark).map(Some).map_err(wrong("tools")),
+        None => Ok(schema),
+    }
 }
 
 /// What the object of a stream's chunk is called.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json as JsonBody;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
+use retune_data::Tokenizer;
 use retune_generate::{Assistant, Finish, Piece, Request, Sampling, TokenLogprobs};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -41,7 +42,7 @@ pub(super) async fn create(
     body: Body,
 ) -> ApiResult<Response> {
     let (request, fields): (CompletionRequest, Fields) = (body.read()?, body.read()?);
-    let bytes = body.into_bytes();
+    let bytes = body.into_length();
     if request.suffix.is_some_and(|suffix| !suffix.is_empty()) {
         let problem = "suffix: filling in the middle is not supported";
         return Err(ApiError::invalid("suffix", problem));
@@ -65,33 +66,36 @@ pub(super) async fn create(
     }
     let assistant = Arc::clone(&served.assistant);
     let prompt_logprobs = told.filter(|_| echo);
+    let context = shared.engine.context();
     let read = move || {
-        let prompts = request.prompt.read(&assistant, "prompt", MOST_PROMPTS)?;
+        let prompts = request.prompt;
+        if prompts.count() * samples > MOST_ANSWERS {
+            let problem =
+                format!("n: expected at most {MOST_ANSWERS} answers to all prompts together");
+            return Err(ApiError::invalid("n", problem));
+        }
+        let prompts = prompts.read(&assistant, "prompt", MOST_PROMPTS)?;
         let asked: ApiResult<Vec<Request>> = prompts
             .iter()
-            .map(|prompt| asked(&assistant, prompt, &sampling, prompt_logprobs))
+            .map(|prompt| asked(&assistant, context, prompt, &sampling, prompt_logprobs))
             .collect();
-        Ok((prompts, asked?))
+        let echoed = prompts.into_iter().map(|prompt| match echo {
+            true => Echo::of(prompt, &assistant.tokenizer),
+            false => Echo::default(),
+        });
+        Ok((echoed.collect::<Vec<Echo>>(), asked?))
     };
-    let (prompts, requests) = shared.readers.run(bytes, read).await?;
-    if prompts.len() * samples > MOST_ANSWERS {
-        let problem = format!("n: expected at most {MOST_ANSWERS} answers to all prompts together");
-        return Err(ApiError::invalid("n", problem));
-    }
+    let (echoed, requests) = shared.readers.run(bytes, read).await?;
     let asked = Asked::new(&shared, &place, &served.name, requests, samples)?;
     let mut described = Described {
         envelope: Envelope::new("cmpl", &served.name, &fields),
         assistant: Arc::clone(&served.assistant),
-        echoed: prompts
-            .into_iter()
-            .map(|prompt| Echo::new(prompt, echo))
-            .collect(),
+        offsets: vec![0; echoed.len() * samples],
+        echoed,
         samples,
         told: told.is_some(),
         nothing_new,
-        offsets: Vec::new(),
     };
-    described.offsets = vec![0; described.echoed.len() * samples];
     if fields.streams() {
         return asked.stream(described).await;
     }
@@ -107,6 +111,7 @@ pub(super) async fn create(
 
 fn asked(
     assistant: &Assistant,
+    context: usize,
     prompt: &Prompt,
     sampling: &Sampling,
     prompt_logprobs: Option<usize>,
@@ -118,7 +123,7 @@ fn asked(
         grammar: None,
         prompt_logprobs,
     };
-    match request.check(&assistant.model, usize::MAX) {
+    match request.check(&assistant.model, context) {
         Ok(_) => Ok(request),
         Err(error @ retune_generate::Error::TooLong { .. }) => Err(ApiError {
             param: Some("prompt".to_owned()),
@@ -141,14 +146,11 @@ struct Echo {
 }
 
 impl Echo {
-    fn new(prompt: Prompt, echo: bool) -> Self {
-        match echo {
-            true => Self {
-                text: prompt.text,
-                first: prompt.ids.first().copied(),
-                told: Vec::new(),
-            },
-            false => Self::default(),
+    fn of(prompt: Prompt, tokenizer: &Tokenizer) -> Self {
+        Self {
+            first: prompt.ids.first().copied(),
+            text: prompt.into_text(tokenizer),
+            told: Vec::new(),
         }
     }
 }
@@ -164,7 +166,7 @@ struct Described {
     told: bool,
     /// Whether the echo is all.
     nothing_new: bool,
-    /// Characters of each answer so far.
+    /// Characters of each choice that have begun.
     offsets: Vec<usize>,
 }
 
@@ -218,8 +220,7 @@ impl Described {
     /// Adds what is known of the prompt.
     fn add_echo(&mut self, choice: usize, lists: &mut Lists) {
         if let Some(first) = self.echo(choice).first {
-            let text = token_text(&self.assistant.tokenizer, first);
-            self.place(choice, text, lists);
+            self.place(choice, first, lists);
             lists.logprobs.push(None);
             lists.top.push(None);
         }
@@ -231,18 +232,27 @@ impl Described {
         let assistant = Arc::clone(&self.assistant);
         let text = |token| token_text(&assistant.tokenizer, token);
         for told in told {
-            self.place(choice, text(told.token), lists);
+            self.place(choice, told.token, lists);
             lists.logprobs.push(Some(told.logprob));
             let top = told.top.iter();
             let top = top.map(|(token, logprob)| (text(*token), (*logprob).into()));
-            lists.top.push(Some(top.collect()));
+            let mut top: Map<String, Json> = top.collect();
+            // The token itself is among them, be it likely or not.
+            top.entry(text(told.token)).or_insert(told.logprob.into());
+            lists.top.push(Some(top));
         }
     }
 
-    fn place(&mut self, choice: usize, text: String, lists: &mut Lists) {
-        lists.offsets.push(self.offsets[choice]);
-        self.offsets[choice] += text.chars().count();
-        lists.tokens.push(text);
+    /// Adds a token, which stands where the character does that it begins in.
+    fn place(&mut self, choice: usize, token: u32, lists: &mut Lists) {
+        let tokenizer = &self.assistant.tokenizer;
+        let goes_on = |byte: &u8| byte & 0xc0 == 0x80;
+        let bytes = tokenizer.token_bytes(token);
+        let offset = &mut self.offsets[choice];
+        let within = usize::from(bytes.first().is_some_and(goes_on));
+        lists.offsets.push(offset.saturating_sub(within));
+        *offset += bytes.iter().filter(|byte| !goes_on(byte)).count();
+        lists.tokens.push(token_text(tokenizer, token));
     }
 
     fn chunk(&self, choice: Json) -> Json {

@@ -25,17 +25,11 @@ use crate::error::{ApiError, ApiResult};
 const MOST_ROWS: u64 = 200_000;
 /// Rows that are told of each finding.
 const MOST_FOUND: usize = 1000;
-/// Examples of each finding.
-const EXAMPLES: usize = 3;
-/// From this Jaccard similarity on rows are near-duplicates, as in `retune data lint`.
-const NEAR: f64 = 0.8;
 /// Bytes and turns of a row that is shown.
 const MOST_ROW_BYTES: usize = 256 << 10;
 const MOST_TURNS: usize = 500;
 /// Tokens of it.
 const MOST_TOKENS: usize = 10_000;
-/// Tokens that a sample may have, where a request says nothing of it.
-const MAX_LENGTH: u64 = 384;
 
 pub(super) async fn lint(
     State(shared): State<Arc<Shared>>,
@@ -81,7 +75,7 @@ fn encoder(shared: &Shared, query: &Query) -> ApiResult<Encoder> {
             // Whoever says that there is none wants none, nor that of the training.
             system: system.filter(|system| !system.is_empty()),
         },
-        max_length: max_length.unwrap_or(MAX_LENGTH) as usize,
+        max_length: max_length.map_or(Encoder::DEFAULT_MAX_LENGTH, |length| length as usize),
         over_long: OverLong::Drop,
     })
 }
@@ -101,8 +95,8 @@ fn data_options(file: &OpenFile) -> DataOptions {
 fn linted(file: &OpenFile, encoder: &Encoder) -> ApiResult<String> {
     let options = LintOptions {
         encoder: Some(encoder),
-        near_duplicates: Some(NEAR),
-        examples: EXAMPLES,
+        near_duplicates: Some(LintOptions::DEFAULT_NEAR_DUPLICATES),
+        examples: LintOptions::DEFAULT_EXAMPLES,
         ..LintOptions::default()
     };
     let mut too_many = false;

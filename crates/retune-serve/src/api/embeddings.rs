@@ -55,7 +55,7 @@ pub(super) async fn create(
     body: Body,
 ) -> ApiResult<JsonBody<Json>> {
     let request: EmbeddingRequest = body.read()?;
-    let bytes = body.into_bytes();
+    let bytes = body.into_length();
     let served = shared.models.find(request.model.as_deref())?;
     let size = served.assistant.model.config().hidden_size;
     if let Some(asked) = request.dimensions.filter(|asked| *asked != size) {

@@ -18,7 +18,7 @@ mod runs;
 mod tokens;
 mod tools;
 
-pub(crate) use body::unreadable;
+pub(crate) use body::{bytes_within, unreadable};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use subtle::ConstantTimeEq as _;
 
-use crate::adapters::AdapterFolder;
+use crate::adapters::OpenFolder;
 use crate::desk::{Desk, MOST_FILE_BYTES};
 use crate::engine::Engine;
 use crate::error::{ApiError, ApiResult};
@@ -59,9 +59,11 @@ pub(crate) struct Shared {
     /// Whether the server is on its way down.
     pub(crate) draining: AtomicBool,
     /// Where adapters can be loaded from, if anywhere.
-    pub(crate) adapters: Option<AdapterFolder>,
+    pub(crate) adapters: Option<Arc<OpenFolder>>,
     /// How long a request may take.
     pub(crate) request_time: Duration,
+    /// How long a client may take to send or read something.
+    pub(crate) client_time: Duration,
     /// Seconds since 1970 when it began.
     pub(crate) started: u64,
 }
@@ -77,13 +79,13 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
         .route("/v1/embeddings", post(embeddings::create))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
         .route_layer(from_fn_with_state(Arc::clone(&shared), take_place));
     let guarded = Router::new()
         .merge(answered)
         .route("/v1/models", get(about::models))
         .route("/v1/models/{name}", get(about::model))
-        .route("/tokenize", post(tokens::tokenize))
-        .route("/detokenize", post(tokens::detokenize))
         .route("/metrics", get(about::metrics))
         .route("/runs", get(runs::list))
         .route("/runs/{id}/metrics", get(runs::metrics))
@@ -155,6 +157,8 @@ async fn take_place(
     next: Next,
 ) -> ApiResult<Response> {
     let place = Arc::new(shared.engine.place()?);
+    // The server goes down when no place is taken, which may have been just now.
+    shared.check_is_up()?;
     request.extensions_mut().insert(place);
     Ok(next.run(request).await)
 }
@@ -196,8 +200,8 @@ async fn guard_admin(
     next: Next,
 ) -> ApiResult<Response> {
     let key = match &shared.adapters {
-        Some(adapters) => Some(&adapters.admin_key),
-        None => shared.api_key.as_ref(),
+        Some(adapters) => Some(adapters.admin_key()),
+        None => shared.api_key.as_deref(),
     };
     if key.is_some_and(|key| !has_key(&request, key)) {
         return Err(ApiError::no_key(
@@ -222,7 +226,7 @@ fn has_key(request: &Request, key: &str) -> bool {
 
 impl Shared {
     fn check_is_up(&self) -> ApiResult<()> {
-        match self.draining.load(Ordering::Relaxed) {
+        match self.draining.load(Ordering::SeqCst) {
             false => Ok(()),
             true => Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -7,12 +7,12 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
-use super::adapters::{Load, Unload};
+use super::adapters::{LoadRequest, UnloadRequest};
 use super::chat::ChatRequest;
 use super::completions::CompletionRequest;
 use super::embeddings::EmbeddingRequest;
 use super::fields::Fields;
-use super::tokens::{Text, Tokens};
+use super::tokens::{DetokenizeRequest, TokenizeRequest};
 use super::tools::ToolFields;
 
 static DOCUMENT: LazyLock<Json> = LazyLock::new(document);
@@ -34,6 +34,8 @@ struct Route {
     path: &'static str,
     summary: &'static str,
     key: Key,
+    /// What may stand behind its `?`: names, types, and whether it has to.
+    query: &'static [(&'static str, &'static str, bool)],
     /// What a body is, and the schemas that it has to fulfil, all of them; none for GET.
     body: Option<(&'static str, Vec<Json>)>,
     /// What the answer is, and the fields that it has in any case.
@@ -41,6 +43,13 @@ struct Route {
 }
 
 const JSON: &str = "application/json";
+
+/// What is said of a data file.
+const NAME: (&str, &str, bool) = ("name", "string", true);
+const MODEL: (&str, &str, bool) = ("model", "string", false);
+const SYSTEM: (&str, &str, bool) = ("system", "string", false);
+const TRAIN_ON: (&str, &str, bool) = ("train_on", "string", false);
+const MAX_LENGTH: (&str, &str, bool) = ("max_length", "integer", false);
 
 fn document() -> Json {
     let mut settings = SchemaSettings::draft2020_12();
@@ -81,13 +90,15 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
         path,
         summary,
         key,
+        query: &[],
         body: Some((JSON, body)),
         answer,
     };
-    let looks_at = |path, summary, answer| Route {
+    let looks_at = |path, summary, query, answer| Route {
         path,
         summary,
         key: Key::Api,
+        query,
         body: Some(("application/octet-stream", Vec::new())),
         answer,
     };
@@ -95,6 +106,7 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
         path,
         summary,
         key,
+        query: &[],
         body: None,
         answer,
     };
@@ -141,28 +153,28 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
             "/tokenize",
             "The tokens of a text",
             Key::Api,
-            vec![schema::<Text>(schemas)],
+            vec![schema::<TokenizeRequest>(schemas)],
             (JSON, &["tokens", "count"]),
         ),
         asks(
             "/detokenize",
             "The text of tokens",
             Key::Api,
-            vec![schema::<Tokens>(schemas)],
+            vec![schema::<DetokenizeRequest>(schemas)],
             (JSON, &["content", "prompt"]),
         ),
         asks(
             "/v1/load_lora_adapter",
             "Serve an adapter from the adapter folder",
             Key::Admin,
-            vec![schema::<Load>(schemas)],
+            vec![schema::<LoadRequest>(schemas)],
             (JSON, &["object", "id", "status"]),
         ),
         asks(
             "/v1/unload_lora_adapter",
             "Serve an adapter no longer",
             Key::Admin,
-            vec![schema::<Unload>(schemas)],
+            vec![schema::<UnloadRequest>(schemas)],
             (JSON, &["object", "id", "status"]),
         ),
         tells(
@@ -171,20 +183,32 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
             Key::Api,
             (JSON, &["folder", "runs"]),
         ),
-        tells(
-            "/runs/{id}/metrics",
-            "What a training has told since",
-            Key::Api,
-            (JSON, &["state", "events", "next", "more", "from_start"]),
-        ),
+        Route {
+            query: &[("after", "integer", false)],
+            ..tells(
+                "/runs/{id}/metrics",
+                "What a training has told since",
+                Key::Api,
+                (JSON, &["state", "events", "next", "more", "from_start"]),
+            )
+        },
         looks_at(
             "/data/lint",
             "What is wrong with a data file",
+            &[NAME, MODEL, SYSTEM, TRAIN_ON, MAX_LENGTH],
             (JSON, &["rows", "files", "findings"]),
         ),
         looks_at(
             "/data/row",
             "A row of a data file, token by token",
+            &[
+                NAME,
+                ("row", "integer", true),
+                MODEL,
+                SYSTEM,
+                TRAIN_ON,
+                MAX_LENGTH,
+            ],
             (JSON, &["row", "length", "scored", "tokens", "turns"]),
         ),
         tells(
@@ -234,25 +258,8 @@ fn path_item(route: Route) -> Json {
         "security": security,
         "responses": {"200": ok, "4XX": error, "5XX": error},
     });
-    let part = route.path.split(['{', '}']).nth(1);
-    if let Some(name) = part {
-        operation["parameters"] = json!([
-            {"name": name, "in": "path", "required": true, "schema": {"type": "string"}},
-        ]);
-    }
-    if route.path.starts_with("/data") {
-        let of_row = route.path.ends_with("row");
-        let parameter = |name: &str, kind: &str, required: bool| json!({"name": name, "in": "query", "required": required, "schema": {"type": kind}});
-        let mut parameters = vec![
-            parameter("name", "string", true),
-            parameter("model", "string", false),
-            parameter("system", "string", false),
-            parameter("train_on", "string", false),
-            parameter("max_length", "integer", false),
-        ];
-        if of_row {
-            parameters.push(parameter("row", "integer", true));
-        }
+    let parameters = parameters(&route);
+    if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
     let method = match route.body {
@@ -269,6 +276,16 @@ fn path_item(route: Route) -> Json {
         }
     };
     json!({(method): operation})
+}
+
+/// What stands in the path of a route, and behind its `?`.
+fn parameters(route: &Route) -> Vec<Json> {
+    let parameter = |name: &str, place: &str, kind: &str, required: bool| json!({"name": name, "in": place, "required": required, "schema": {"type": kind}});
+    let in_path = route.path.split(['{', '}']).nth(1);
+    let in_path = in_path.map(|name| parameter(name, "path", "string", true));
+    let in_query = route.query.iter();
+    let in_query = in_query.map(|(name, kind, must)| parameter(name, "query", kind, *must));
+    in_path.into_iter().chain(in_query).collect()
 }
 
 fn error_schema() -> Json {

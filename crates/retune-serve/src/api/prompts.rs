@@ -1,5 +1,6 @@
 //! Text or tokens, one or several: what completions and embeddings are given.
 
+use retune_data::Tokenizer;
 use retune_generate::Assistant;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -19,13 +20,28 @@ pub(super) enum Prompts {
     Lists(Vec<Vec<u32>>),
 }
 
-/// A prompt as it is answered, and as it is echoed.
+/// A prompt as it is answered, and as it was given.
 pub(super) struct Prompt {
     pub(super) ids: Vec<u32>,
-    pub(super) text: String,
+    /// None if it was given as tokens.
+    text: Option<String>,
+}
+
+impl Prompt {
+    pub(super) fn into_text(self, tokenizer: &Tokenizer) -> String {
+        self.text.unwrap_or_else(|| tokenizer.decode(&self.ids))
+    }
 }
 
 impl Prompts {
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Text(_) | Self::Tokens(_) => 1,
+            Self::Texts(texts) => texts.len(),
+            Self::Lists(lists) => lists.len(),
+        }
+    }
+
     /// All of them, at least one and at most `most`; `field` is where they stand.
     ///
     /// # Errors
@@ -41,18 +57,14 @@ impl Prompts {
             check_bytes(assistant, text.len(), field)?;
             let ids = tokenizer
                 .text_ids(&text)
-                .map_err(retune_generate::Error::from)?;
-            Ok(Prompt { ids, text })
+                .map_err(|error| ApiError::invalid(field, format!("{field}: {error}")))?;
+            Ok(Prompt {
+                ids,
+                text: Some(text),
+            })
         };
-        let of_ids = |ids: Vec<u32>| {
-            let text = tokenizer.decode(&ids);
-            Ok(Prompt { ids, text })
-        };
-        let count = match &self {
-            Self::Text(_) | Self::Tokens(_) => 1,
-            Self::Texts(texts) => texts.len(),
-            Self::Lists(lists) => lists.len(),
-        };
+        let of_ids = |ids: Vec<u32>| Prompt { ids, text: None };
+        let count = self.count();
         if !(1..=most).contains(&count) {
             let problem = format!("{field}: expected 1 to {most}, found {count}");
             return Err(ApiError::invalid(field, problem));
@@ -60,8 +72,8 @@ impl Prompts {
         match self {
             Self::Text(text) => of_text(text).map(|prompt| vec![prompt]),
             Self::Texts(texts) => texts.into_iter().map(of_text).collect(),
-            Self::Tokens(ids) => of_ids(ids).map(|prompt| vec![prompt]),
-            Self::Lists(lists) => lists.into_iter().map(of_ids).collect(),
+            Self::Tokens(ids) => Ok(vec![of_ids(ids)]),
+            Self::Lists(lists) => Ok(lists.into_iter().map(of_ids).collect()),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::body::Body;
 use crate::error::{ApiError, ApiResult};
 
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Text {
+pub(super) struct TokenizeRequest {
     model: Option<String>,
     /// llama.cpp's name of it.
     content: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Text {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Tokens {
+pub(super) struct DetokenizeRequest {
     model: Option<String>,
     tokens: Vec<u32>,
 }
@@ -31,15 +31,16 @@ pub(super) async fn tokenize(
     State(shared): State<Arc<Shared>>,
     body: Body,
 ) -> ApiResult<JsonBody<Json>> {
-    let request: Text = body.read()?;
+    let request: TokenizeRequest = body.read()?;
+    let bytes = body.into_length();
     let served = shared.models.find(request.model.as_deref())?;
     let text = request.content.or(request.prompt);
     let text = text.ok_or_else(|| ApiError::invalid("content", "content: expected a text"))?;
     let read = move || {
         let tokens = served.assistant.tokenizer.text_ids(&text);
-        Ok(tokens.map_err(retune_generate::Error::from)?)
+        tokens.map_err(|error| ApiError::invalid("content", format!("content: {error}")))
     };
-    let tokens = shared.readers.run(body.bytes, read).await?;
+    let tokens = shared.readers.run(bytes, read).await?;
     Ok(JsonBody(json!({"count": tokens.len(), "tokens": tokens})))
 }
 
@@ -47,7 +48,8 @@ pub(super) async fn detokenize(
     State(shared): State<Arc<Shared>>,
     body: Body,
 ) -> ApiResult<JsonBody<Json>> {
-    let request: Tokens = body.read()?;
+    let request: DetokenizeRequest = body.read()?;
+    let bytes = body.into_length();
     let served = shared.models.find(request.model.as_deref())?;
     let vocabulary = served.assistant.model.config().vocab_size;
     if let Some(id) = request.tokens.iter().find(|id| **id as usize >= vocabulary) {
@@ -55,6 +57,6 @@ pub(super) async fn detokenize(
         return Err(ApiError::invalid("tokens", problem));
     }
     let read = move || Ok(served.assistant.tokenizer.decode(&request.tokens));
-    let text = shared.readers.run(body.bytes, read).await?;
+    let text = shared.readers.run(bytes, read).await?;
     Ok(JsonBody(json!({"content": text, "prompt": text})))
 }

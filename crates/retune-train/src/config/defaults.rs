@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use retune_data::source::SampleBy;
-use retune_data::{Learn, OverLong};
+use retune_data::{Encoder, Learn, OverLong};
 
 use super::{
     DeviceType, FinetuningType, OnNonfinite, Precision, SchedulerType, Switch, TrainConfig,
@@ -34,7 +34,7 @@ impl Default for TrainConfig {
             chat_template: None,
             system: None,
             train_on: Learn::AllAnswers,
-            max_length: 384,
+            max_length: Encoder::DEFAULT_MAX_LENGTH,
             over_long: OverLong::Drop,
             validation_split: 0.05,
             validation_data: Vec::new(),

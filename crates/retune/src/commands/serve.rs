@@ -77,6 +77,9 @@ pub(crate) struct Args {
     /// How long a request may take until its last token, waiting included
     #[arg(long = "request-timeout", value_name = "SECONDS", default_value = "600", value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
     request_timeout: u64,
+    /// How long a client may take to send headers or a body, and to read some of its answer
+    #[arg(long = "client-timeout", value_name = "SECONDS", default_value = "30", value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
+    client_timeout: u64,
     /// How long answers may take to end when the server is stopped
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     drain: u64,
@@ -129,6 +132,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         adapters: adapter_folder(first, args)?,
         tls: tls_files(args),
         request_time: Duration::from_secs(args.request_timeout),
+        client_time: Duration::from_secs(args.client_timeout),
         runs: args.runs.clone(),
         drain: Duration::from_secs(args.drain),
     };

@@ -169,7 +169,7 @@ fn what_cannot_be_asked_is_a_clear_error() {
         (vec!["generate", "run", ""], "the prompt is empty"),
         (
             vec!["generate", "run", &long],
-            "tokens, and the model takes 2048 with the answer",
+            "tokens, and with the answer there is room for 2048",
         ),
         (
             vec!["generate", "run", "a", "--top_p", "2"],
@@ -355,7 +355,10 @@ fn a_merge_that_cannot_be_proved_leaves_nothing() {
     folder.write(&config, &whole);
     let long = "x".repeat(3000);
     let refused = folder.refusal(&[&merge[..], &["--prompt", &long]].concat());
-    assert!(refused.contains("tokens, and the model takes"), "{refused}");
+    assert!(
+        refused.contains("tokens, and with the answer there is room"),
+        "{refused}"
+    );
     // What stands beside an adapter is damaged.
     let about = format!("{adapter}/retune.json");
     let text = folder.read(&about);

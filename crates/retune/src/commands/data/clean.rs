@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use retune_data::lint::LintOptions;
 use retune_data::source::RowWriter;
 use retune_data::{
     Balance, BalanceBy, CleanOptions, CleanReport, Cleaned, Content, Edit, Sample, Segmenter, clean,
@@ -63,7 +64,7 @@ pub(crate) struct Args {
     seed: u64,
 
     /// The Jaccard similarity that makes near-duplicates
-    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = parse_share)]
+    #[arg(long, value_name = "SHARE", default_value_t = LintOptions::DEFAULT_NEAR_DUPLICATES, value_parser = parse_share)]
     threshold: f64,
 
     /// Write segmented, normalised texts without stop words, for classic models such as

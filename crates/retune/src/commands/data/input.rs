@@ -115,7 +115,7 @@ pub(crate) struct TokenArgs {
     train_on: Learn,
 
     /// The most tokens that a sample may have
-    #[arg(long, value_name = "N", default_value = "384", value_parser = RangedU64ValueParser::<usize>::new().range(2..=1 << 24))]
+    #[arg(long, value_name = "N", default_value_t = Encoder::DEFAULT_MAX_LENGTH, value_parser = RangedU64ValueParser::<usize>::new().range(2..=1 << 24))]
     max_length: usize,
 
     /// What is done with conversations of more tokens

@@ -54,11 +54,11 @@ pub(crate) struct Args {
     no_near_duplicates: bool,
 
     /// The Jaccard similarity of 5-character shingles that makes near-duplicates
-    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = parse_share)]
+    #[arg(long, value_name = "SHARE", default_value_t = LintOptions::DEFAULT_NEAR_DUPLICATES, value_parser = parse_share)]
     threshold: f64,
 
     /// Examples shown of each finding
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = LintOptions::DEFAULT_EXAMPLES)]
     examples: usize,
 
     /// From which severity on the exit code is 1

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use retune_data::lint::LintOptions;
 use retune_data::source::{Format, RowWriter, find_files};
 use retune_data::{Samples, split, split_rows};
 
@@ -43,7 +44,7 @@ pub(crate) struct Args {
     seed: u64,
 
     /// The Jaccard similarity of prompts from which rows stay together
-    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = parse_share)]
+    #[arg(long, value_name = "SHARE", default_value_t = LintOptions::DEFAULT_NEAR_DUPLICATES, value_parser = parse_share)]
     threshold: f64,
 
     /// Write this format [default: that of the first file]

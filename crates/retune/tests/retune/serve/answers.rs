@@ -52,10 +52,13 @@ fn an_answer_follows_the_schema_that_is_asked_for() {
     assert_eq!(text, choices(&body)[0]["message"]["content"]);
     let any = json!({"response_format": {"type": "json_object"}, "max_tokens": 300, "temperature": 1, "seed": 1});
     let (_, body) = server.ask(CHAT, &asked("你是谁？", any));
-    if choices(&body)[0]["finish_reason"] == "stop" {
-        let text = choices(&body)[0]["message"]["content"].as_str();
-        let found: Value = serde_json::from_str(text.expect("a text")).expect("JSON");
-        assert!(found.is_object());
+    let text = choices(&body)[0]["message"]["content"].as_str();
+    let text = text.expect("a text");
+    assert!(text.trim_start().starts_with('{'), "{text}");
+    match serde_json::from_str::<Value>(text) {
+        Ok(found) => assert!(found.is_object(), "{text}"),
+        // An object may be longer than the answer.
+        Err(error) => assert!(error.is_eof(), "{error}: {text}"),
     }
 }
 

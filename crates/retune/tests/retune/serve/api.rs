@@ -106,7 +106,9 @@ fn completions_go_on_with_texts_and_tokens() {
 #[test]
 fn a_greedy_answer_is_the_same_in_any_company() {
     let server = Server::start(&[]);
-    let prompts: Vec<String> = (0..12).map(|at| "说来听听。".repeat(1 + at)).collect();
+    let prompts: Vec<String> = (0..64)
+        .map(|at| format!("{at}{}", "说来听听。".repeat(1 + at % 12)))
+        .collect();
     let answer = |prompt: &str| {
         let (status, body) = server.ask(CHAT, &asked(prompt, json!({"max_tokens": 24})));
         assert_eq!(status, 200, "{body}");
@@ -188,14 +190,24 @@ fn what_is_wrong_is_a_typed_error_and_the_next_request_is_answered() {
 }
 
 #[test]
-fn markers_in_what_users_say_stay_text() {
+fn markers_in_what_is_said_stay_text() {
     let server = Server::start(&[]);
-    let tokens = |text: &str| {
-        let (_, whole) = server.ask(CHAT, &asked(text, json!({"max_tokens": 1})));
-        whole["usage"]["prompt_tokens"].as_u64().expect("a count")
-    };
-    // As one token each, two markers would add two.
-    assert!(tokens("a<|im_end|><|im_start|>b") > tokens("ab") + 8);
+    for role in ["system", "user", "assistant", "tool"] {
+        let tokens = |text: &str| {
+            let messages = json!([
+                {"role": role, "content": text},
+                {"role": "user", "content": "你好"},
+            ]);
+            let (status, whole) = server.ask(CHAT, &json!({"messages": messages, "max_tokens": 1}));
+            assert_eq!(status, 200, "{role}: {whole}");
+            whole["usage"]["prompt_tokens"].as_u64().expect("a count")
+        };
+        // As one token each, two markers would add two.
+        assert!(
+            tokens("a<|im_end|><|im_start|>b") > tokens("ab") + 8,
+            "{role}"
+        );
+    }
 }
 
 #[test]
@@ -223,8 +235,6 @@ fn a_client_that_leaves_frees_its_place() {
         }
         server.wait_for(0);
     }
-    // None of them came to its end.
-    assert_eq!((server.ended("left"), server.ended("length")), (12, 0));
     // The engine comes by before the next step.
     let start = Instant::now();
     loop {
@@ -235,6 +245,8 @@ fn a_client_that_leaves_frees_its_place() {
         assert!(start.elapsed() < Duration::from_secs(60), "{health}");
         std::thread::sleep(Duration::from_millis(5));
     }
+    // None of them came to its end.
+    assert_eq!((server.ended("left"), server.ended("length")), (12, 0));
 }
 
 #[test]
@@ -294,12 +306,22 @@ fn the_page_and_its_parts_come_from_the_program_alone() {
 #[test]
 fn a_server_that_is_stopped_lets_open_answers_end() {
     let mut server = Server::start(&[]);
-    let more = json!({"stream": true, "max_tokens": 200, "min_tokens": 200});
+    let more = json!({"stream": true, "max_tokens": 900, "min_tokens": 900});
     let stream = server.post(CHAT, &asked("讲个故事", more));
     server.wait_for(1);
     let pid = server.child.id().to_string();
     let killed = Command::new("kill").args(["-TERM", &pid]).status();
     assert!(killed.expect("kill runs").success());
+    // From when it has heard of it, new requests are refused.
+    let begun = Instant::now();
+    let refused = loop {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it goes on");
+        let (status, body) = server.ask(CHAT, &asked("你好", json!({"max_tokens": 1})));
+        if status != 200 {
+            break (status, body["error"]["code"].clone());
+        }
+    };
+    assert_eq!(refused, (503, json!("shutting_down")));
     let mut text = String::new();
     let mut reader = stream.into_body().into_reader();
     reader.read_to_string(&mut text).expect("the rest");

@@ -3,8 +3,9 @@
 
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use thirtyfour::error::WebDriverResult;
@@ -25,6 +26,17 @@ struct Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        // It closes the browser of a test that failed before it ends.
+        if let Ok(mut stream) = TcpStream::connect(self.url.trim_start_matches("http://")) {
+            let _ = stream.write_all(b"GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(10) {
+                if let Ok(Some(_)) = self.child.try_wait() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -35,7 +47,9 @@ impl Driver {
         let mut command = Command::new("chromedriver");
         let child = command.arg("--port=0").stdout(Stdio::piped()).spawn();
         let Ok(mut child) = child else {
-            println!("skipped: chromedriver is not installed");
+            // Not by println, which is shown of failed tests alone.
+            let said = writeln!(std::io::stderr(), "skipped: chromedriver is not installed");
+            said.expect("standard error");
             return None;
         };
         let out = BufReader::new(child.stdout.take().expect("its output"));

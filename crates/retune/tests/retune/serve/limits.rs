@@ -1,7 +1,11 @@
 //! Who may connect, and how.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use ureq::Agent;
@@ -198,4 +202,177 @@ fn a_text_that_is_far_too_long_costs_nothing_and_holds_nobody_up() {
         }
         assert!(answered > 1);
     });
+}
+
+/// A connection on which nothing is done but what the test does.
+fn connect(server: &Server, says: &str) -> TcpStream {
+    let address = server.url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.write_all(says.as_bytes()).expect("it is sent");
+    let waits = Some(Duration::from_secs(60));
+    stream.set_read_timeout(waits).expect("a limit");
+    stream
+}
+
+/// What came until the server closed the connection.
+fn until_closed(mut stream: TcpStream) -> String {
+    let (mut came, mut some) = (Vec::new(), [0; 1 << 16]);
+    loop {
+        match stream.read(&mut some) {
+            Ok(0) => break,
+            Ok(bytes) => came.extend_from_slice(&some[..bytes]),
+            Err(error) => {
+                let closed = error.kind() == std::io::ErrorKind::ConnectionReset;
+                assert!(closed, "still open: {error}");
+                break;
+            }
+        }
+    }
+    String::from_utf8_lossy(&came).into_owned()
+}
+
+/// The same of a client that sends a byte now and then.
+fn dripped(mut stream: TcpStream) -> String {
+    let mut writer = stream.try_clone().expect("another handle");
+    let closed = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !closed.load(Ordering::Relaxed) && writer.write_all(b"a").is_ok() {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        // The first byte that comes is the beginning of an end.
+        let mut first = [0];
+        let read = stream.read(&mut first);
+        closed.store(true, Ordering::Relaxed);
+        match read {
+            Ok(1) => format!("{}{}", first[0] as char, until_closed(stream)),
+            Ok(_) => String::new(),
+            Err(error) => {
+                let closed = error.kind() == std::io::ErrorKind::ConnectionReset;
+                assert!(closed, "still open: {error}");
+                String::new()
+            }
+        }
+    })
+}
+
+/// A client that takes a connection anew each time, as the server leaves those that rest.
+fn one_by_one() -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(120)))
+        .max_idle_connections(0);
+    config.build().into()
+}
+
+#[test]
+fn clients_that_send_nothing_or_hardly_anything_are_left() {
+    let mut server = Server::start(&["--client-timeout", "1"]);
+    server.agent = one_by_one();
+    let server = &server;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n";
+    let whole = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let heads = ["", "GET /health HTTP/1.1\r\nA: "];
+    let bodies = [
+        &format!("{head}Content-Length: 100000\r\n\r\n{{"),
+        &format!("{head}Transfer-Encoding: chunked\r\n\r\nfffff\r\n{{"),
+    ];
+    let idle: Vec<TcpStream> = (0..40)
+        .map(|at| connect(server, [whole, ""][at % 2]))
+        .collect();
+    std::thread::scope(|scope| {
+        let slow = |says| {
+            let streams: Vec<TcpStream> = (0..10).map(|_| connect(server, says)).collect();
+            let drip = |stream| scope.spawn(move || dripped(stream));
+            streams.into_iter().map(drip).collect::<Vec<_>>()
+        };
+        let (slow_heads, slow_bodies) = (heads.map(slow), bodies.map(|says| slow(says)));
+        assert_eq!(server.ask(CHAT, &asked("你好", json!({}))).0, 200);
+        for client in slow_heads.into_iter().flatten() {
+            let came = client.join().expect("it was closed");
+            assert_eq!(came, "");
+        }
+        for clients in slow_bodies {
+            let came = clients.into_iter().map(|client| client.join());
+            let came: Vec<String> = came.map(|came| came.expect("it was closed")).collect();
+            // Who goes on sending may not hear it.
+            let told = |came: &String| came.starts_with("HTTP/1.1 408");
+            assert!(came.iter().any(told), "{came:?}");
+            assert!(came.iter().all(|came| came.is_empty() || told(came)));
+        }
+    });
+    for (at, stream) in idle.into_iter().enumerate() {
+        let came = until_closed(stream);
+        assert_eq!(came.starts_with("HTTP/1.1 200"), at % 2 == 0, "{came}");
+    }
+    server.wait_for(0);
+}
+
+/// A stream of more than the system keeps for a client that does not read.
+fn long_stream(server: &Server) -> TcpStream {
+    let more = json!({
+        "stream": true, "n": 128, "max_tokens": 60, "min_tokens": 60, "logprobs": true,
+        "top_logprobs": 20,
+    });
+    let body = asked("讲个故事", more).to_string();
+    let length = body.len();
+    connect(
+        server,
+        &format!(
+            "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+#[test]
+fn a_client_that_reads_nothing_does_not_keep_its_place() {
+    let mut server = Server::start(&["--client-timeout", "1", "--max-requests", "1"]);
+    server.agent = one_by_one();
+    let stream = long_stream(&server);
+    server.wait_for(1);
+    let begun = Instant::now();
+    let status = loop {
+        let (status, _) = server.ask(CHAT, &asked("你好", json!({})));
+        if status != 429 {
+            break status;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "still taken");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status, 200);
+    let came = until_closed(stream);
+    let beginning: String = came.chars().take(100).collect();
+    assert!(came.starts_with("HTTP/1.1 200"), "{beginning}");
+    assert!(!came.contains("[DONE]"), "all of it came");
+}
+
+#[test]
+fn who_reads_slowly_has_no_more_time_than_others() {
+    let server = Server::start(&["--request-timeout", "4"]);
+    let mut stream = long_stream(&server);
+    let (mut came, mut some) = (Vec::new(), [0; 1 << 14]);
+    // There is always something to read.
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(50));
+        let read = stream.read(&mut some).expect("more");
+        came.extend_from_slice(&some[..read]);
+    }
+    server.wait_for(0);
+    let mut came = String::from_utf8_lossy(&came).into_owned();
+    came.push_str(&rest_of_stream(stream));
+    let end: String = came.chars().skip(came.chars().count() - 300).collect();
+    assert!(end.contains("\"code\":\"deadline\""), "{end}");
+}
+
+/// The rest of a stream, whose connection stays open.
+fn rest_of_stream(mut stream: TcpStream) -> String {
+    let (mut came, mut some) = (Vec::new(), [0; 1 << 16]);
+    while !came.ends_with(b"\r\n0\r\n\r\n") {
+        match stream.read(&mut some).expect("more") {
+            0 => break,
+            read => came.extend_from_slice(&some[..read]),
+        }
+    }
+    String::from_utf8_lossy(&came).into_owned()
 }

@@ -31,13 +31,13 @@ pub(crate) type Event = Result<(usize, Piece), ApiError>;
 /// A request on its way through the engine. Dropping it ends its answers.
 pub(crate) struct Job {
     pub(crate) events: UnboundedReceiver<Event>,
-    _place: Arc<Place>,
+    _slot: Arc<Slot>,
 }
 
 /// Texts on their way through the engine. Dropping it ends that.
 pub(crate) struct EmbedJob {
     vectors: Vec<oneshot::Receiver<ApiResult<Vec<f32>>>>,
-    _place: Arc<Place>,
+    _slot: Arc<Slot>,
 }
 
 impl EmbedJob {
@@ -53,7 +53,7 @@ impl EmbedJob {
 
 /// One of the requests that may be open at once, from before its body is read until its
 /// answer is told; given back when it is dropped.
-pub(crate) struct Place {
+pub(crate) struct Slot {
     /// That of no other request.
     number: u64,
     open: Arc<AtomicUsize>,
@@ -61,7 +61,7 @@ pub(crate) struct Place {
     pub(crate) since: Instant,
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -71,7 +71,7 @@ enum Command {
     Answer {
         request: Box<Request>,
         samples: usize,
-        /// The number of the place that its request has.
+        /// The number of the slot that its request has.
         owner: u64,
         meters: Box<RequestMeters>,
         events: UnboundedSender<Event>,
@@ -99,8 +99,8 @@ pub struct Engine {
     commands: Option<Sender<Command>>,
     thread: Option<JoinHandle<()>>,
     open: Arc<AtomicUsize>,
-    /// Places that there have been.
-    places: AtomicU64,
+    /// Slots that there have been.
+    slots: AtomicU64,
     max_requests: usize,
     cache_tokens: usize,
     meters: Arc<Meters>,
@@ -154,7 +154,7 @@ impl Engine {
             commands: Some(commands),
             thread: Some(thread),
             open: Arc::new(AtomicUsize::new(0)),
-            places: AtomicU64::new(0),
+            slots: AtomicU64::new(0),
             max_requests: options.max_requests,
             cache_tokens,
             meters,
@@ -169,7 +169,7 @@ impl Engine {
     /// 503 if the engine has ended.
     pub(crate) fn answer(
         &self,
-        place: &Arc<Place>,
+        slot: &Arc<Slot>,
         model: &str,
         prompts: Vec<Request>,
         samples: usize,
@@ -180,12 +180,12 @@ impl Engine {
                 meters: Box::new(self.meters.request(model, request.prompt.len())),
                 request: Box::new(request),
                 samples,
-                owner: place.number,
+                owner: slot.number,
                 events,
             })?;
             Ok(Job {
                 events: received,
-                _place: Arc::clone(place),
+                _slot: Arc::clone(slot),
             })
         };
         prompts.into_iter().map(send).collect()
@@ -195,31 +195,27 @@ impl Engine {
     ///
     /// # Errors
     /// As for `answer`.
-    pub(crate) fn embed(
-        &self,
-        place: &Arc<Place>,
-        texts: Vec<EmbedRequest>,
-    ) -> ApiResult<EmbedJob> {
+    pub(crate) fn embed(&self, slot: &Arc<Slot>, texts: Vec<EmbedRequest>) -> ApiResult<EmbedJob> {
         let send = |text| {
             let (vector, received) = oneshot::channel();
             self.send(Command::Embed {
                 text,
-                owner: place.number,
+                owner: slot.number,
                 vector,
             })?;
             Ok(received)
         };
         Ok(EmbedJob {
             vectors: texts.into_iter().map(send).collect::<ApiResult<_>>()?,
-            _place: Arc::clone(place),
+            _slot: Arc::clone(slot),
         })
     }
 
-    /// A place for one more request.
+    /// A slot for one more request.
     ///
     /// # Errors
     /// 429 if too many are open.
-    pub(crate) fn place(&self) -> ApiResult<Place> {
+    pub(crate) fn slot(&self) -> ApiResult<Slot> {
         let add = |open: usize| (open < self.max_requests).then_some(open + 1);
         let added = self
             .open
@@ -231,8 +227,8 @@ impl Engine {
                 format!("{} requests are open already; try again", self.max_requests),
             ));
         }
-        Ok(Place {
-            number: self.places.fetch_add(1, Ordering::Relaxed) + 1,
+        Ok(Slot {
+            number: self.slots.fetch_add(1, Ordering::Relaxed) + 1,
             open: Arc::clone(&self.open),
             since: Instant::now(),
         })
@@ -391,7 +387,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A client that has gone frees its place, whether it ran or waited.
+    /// A client that has gone frees its slot, whether it ran or waited.
     fn forget_those_who_left(&mut self) {
         let mut gone = HashSet::new();
         self.listeners.retain(|number, listener| {

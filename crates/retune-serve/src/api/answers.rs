@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 
 use super::fields::Fields;
 use super::{Shared, new_id, now};
-use crate::engine::{Job, Place};
+use crate::engine::{Job, Slot};
 use crate::error::{ApiError, ApiResult};
 
 /// A whole answer.
@@ -149,21 +149,21 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Gives them to the engine, for what is served as `model`. The time that they have
-    /// runs since their `place` was taken.
+    /// runs since their `slot` was taken.
     pub(super) fn new(
         shared: &Shared,
-        place: &Arc<Place>,
+        slot: &Arc<Slot>,
         model: &str,
         requests: Vec<Request>,
         samples: usize,
     ) -> ApiResult<Self> {
         let prompt = requests.iter().map(|request| request.prompt.len()).sum();
         Ok(Self {
-            jobs: shared.engine.answer(place, model, requests, samples)?,
+            jobs: shared.engine.answer(slot, model, requests, samples)?,
             samples,
             prompt,
             deadline: Box::pin(tokio::time::sleep_until(
-                (place.since + shared.request_time).into(),
+                (slot.since + shared.request_time).into(),
             )),
             time: shared.request_time,
         })

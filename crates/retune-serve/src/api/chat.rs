@@ -18,7 +18,7 @@ use super::fields::{Fields, MOST_LOGPROBS};
 use super::messages::{Turn, conversation};
 use super::prompts::check_bytes;
 use super::tools::{CallReader, Part, ToolFields, Tools};
-use crate::engine::Place;
+use crate::engine::Slot;
 use crate::error::{ApiError, ApiResult};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -89,7 +89,7 @@ impl ChatRequest {
 
 pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
-    Extension(place): Extension<Arc<Place>>,
+    Extension(slot): Extension<Arc<Slot>>,
     body: Body,
 ) -> ApiResult<Response> {
     let (request, fields): (ChatRequest, Fields) = (body.read()?, body.read()?);
@@ -116,8 +116,8 @@ pub(super) async fn create(
         Ok((asked, tools))
     };
     let (asked, tools) = shared.readers.run(bytes, read).await?;
-    let asked = Asked::new(&shared, &place, &served.name, vec![asked], samples)?;
-    let mut answers = Described {
+    let asked = Asked::new(&shared, &slot, &served.name, vec![asked], samples)?;
+    let mut answers = ChatChunks {
         envelope: Envelope::new("chatcmpl", &served.name, &fields),
         assistant: Arc::clone(&served.assistant),
         told: told.is_some(),
@@ -189,7 +189,7 @@ fn grammar(
 const CHUNK: &str = "chat.completion.chunk";
 
 /// What makes the chunks of an answer.
-struct Described {
+struct ChatChunks {
     envelope: Envelope,
     assistant: Arc<Assistant>,
     told: bool,
@@ -197,7 +197,7 @@ struct Described {
     calls: Option<Vec<CallReader>>,
 }
 
-impl Described {
+impl ChatChunks {
     /// The parts of an answer's next text.
     fn parts(&mut self, choice: usize, text: String, ends: bool) -> Vec<Part> {
         match &mut self.calls {
@@ -251,7 +251,7 @@ impl Described {
     }
 }
 
-impl Chunks for Described {
+impl Chunks for ChatChunks {
     /// The role, which stands in no other.
     fn first(&mut self, choice: usize) -> Option<Json> {
         let delta = json!({"role": "assistant", "content": "", "refusal": null});

@@ -18,7 +18,7 @@ use super::answers::{
 use super::body::Body;
 use super::fields::{Fields, MOST_LOGPROBS};
 use super::prompts::{Prompt, Prompts};
-use crate::engine::Place;
+use crate::engine::Slot;
 use crate::error::{ApiError, ApiResult};
 
 /// Prompts that one request may have.
@@ -38,7 +38,7 @@ pub(super) struct CompletionRequest {
 
 pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
-    Extension(place): Extension<Arc<Place>>,
+    Extension(slot): Extension<Arc<Slot>>,
     body: Body,
 ) -> ApiResult<Response> {
     let (request, fields): (CompletionRequest, Fields) = (body.read()?, body.read()?);
@@ -86,8 +86,8 @@ pub(super) async fn create(
         Ok((echoed.collect::<Vec<Echo>>(), asked?))
     };
     let (echoed, requests) = shared.readers.run(bytes, read).await?;
-    let asked = Asked::new(&shared, &place, &served.name, requests, samples)?;
-    let mut described = Described {
+    let asked = Asked::new(&shared, &slot, &served.name, requests, samples)?;
+    let mut chunks = CompletionChunks {
         envelope: Envelope::new("cmpl", &served.name, &fields),
         assistant: Arc::clone(&served.assistant),
         offsets: vec![0; echoed.len() * samples],
@@ -97,15 +97,15 @@ pub(super) async fn create(
         nothing_new,
     };
     if fields.streams() {
-        return asked.stream(described).await;
+        return asked.stream(chunks).await;
     }
     let (found, usage) = asked.wait().await?;
     let choices = found.into_iter().enumerate();
     let choices: Vec<Json> = choices
-        .map(|(index, answer)| described.whole(index, answer))
+        .map(|(index, answer)| chunks.whole(index, answer))
         .collect();
-    let mut body = described.envelope.body(OBJECT, choices.into());
-    body["usage"] = described.used(usage).to_json();
+    let mut body = chunks.envelope.body(OBJECT, choices.into());
+    body["usage"] = chunks.used(usage).to_json();
     Ok(JsonBody(body).into_response())
 }
 
@@ -156,7 +156,7 @@ impl Echo {
 }
 
 /// What makes answers, and the chunks of streams.
-struct Described {
+struct CompletionChunks {
     envelope: Envelope,
     assistant: Arc<Assistant>,
     /// What comes before the answers to each prompt.
@@ -179,7 +179,7 @@ struct Lists {
     offsets: Vec<usize>,
 }
 
-impl Described {
+impl CompletionChunks {
     fn echo(&self, choice: usize) -> &Echo {
         &self.echoed[choice / self.samples]
     }
@@ -282,7 +282,7 @@ fn end(entry: &mut Json, finish: Option<Finish>) {
     }
 }
 
-impl Chunks for Described {
+impl Chunks for CompletionChunks {
     fn first(&mut self, choice: usize) -> Option<Json> {
         let echo = self.echo(choice);
         if echo.text.is_empty() {

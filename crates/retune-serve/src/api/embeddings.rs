@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use super::Shared;
 use super::body::Body;
 use super::prompts::Prompts;
-use crate::engine::Place;
+use crate::engine::Slot;
 use crate::error::{ApiError, ApiResult};
 
 /// Texts that one request may have.
@@ -51,7 +51,7 @@ enum Pooled {
 
 pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
-    Extension(place): Extension<Arc<Place>>,
+    Extension(slot): Extension<Arc<Slot>>,
     body: Body,
 ) -> ApiResult<JsonBody<Json>> {
     let request: EmbeddingRequest = body.read()?;
@@ -90,8 +90,8 @@ pub(super) async fn create(
     };
     let texts = shared.readers.run(bytes, read).await?;
     let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
-    let left = shared.request_time.saturating_sub(place.since.elapsed());
-    let vectors = tokio::time::timeout(left, shared.engine.embed(&place, texts)?.wait())
+    let left = shared.request_time.saturating_sub(slot.since.elapsed());
+    let vectors = tokio::time::timeout(left, shared.engine.embed(&slot, texts)?.wait())
         .await
         .map_err(|_| ApiError::too_late(shared.request_time))??;
     let encode = |vector: Vec<f32>| match request.encoding_format {

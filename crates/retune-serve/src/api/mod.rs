@@ -81,7 +81,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/embeddings", post(embeddings::create))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
-        .route_layer(from_fn_with_state(Arc::clone(&shared), take_place));
+        .route_layer(from_fn_with_state(Arc::clone(&shared), take_slot));
     let guarded = Router::new()
         .merge(answered)
         .route("/v1/models", get(about::models))
@@ -150,16 +150,16 @@ async fn check_host(
     }
 }
 
-/// Takes a place for a request, before anything of it is read.
-async fn take_place(
+/// Takes a slot for a request, before anything of it is read.
+async fn take_slot(
     State(shared): State<Arc<Shared>>,
     mut request: Request,
     next: Next,
 ) -> ApiResult<Response> {
-    let place = Arc::new(shared.engine.place()?);
-    // The server goes down when no place is taken, which may have been just now.
+    let slot = Arc::new(shared.engine.slot()?);
+    // The server goes down when no slot is taken, which may have been just now.
     shared.check_is_up()?;
-    request.extensions_mut().insert(place);
+    request.extensions_mut().insert(slot);
     Ok(next.run(request).await)
 }
 

@@ -298,10 +298,32 @@ fn prompts_are_told_as_likely_as_they_were_when_they_were_written() {
     let at = |index: usize| offsets[index].as_u64().expect("an offset") as usize;
     let token: Vec<char> = tokens[1].as_str().expect("a text").chars().collect();
     assert_eq!(echoed[at(1)..at(2)], token);
+    // A part of a character stands where the character does.
+    let (_, split) = complete(&json!("甲😀乙"), json!({"max_tokens": 0, "echo": true}));
+    let (tokens, offsets) = (list(&split, "tokens"), list(&split, "text_offset"));
+    let parts = tokens.iter().zip(&offsets);
+    let parts: Vec<&Value> = parts
+        .filter(|(token, _)| {
+            token
+                .as_str()
+                .is_some_and(|text| text.starts_with("bytes:"))
+        })
+        .map(|(_, offset)| offset)
+        .collect();
+    assert!(parts.len() > 1, "{tokens:?}");
+    assert!(parts.iter().all(|offset| **offset == 1), "{offsets:?}");
+    assert_eq!(offsets.last(), Some(&json!(2)), "{tokens:?}");
+    // Each token is among those of its place, be it likely or not.
+    for (token, top) in tokens.iter().zip(list(&split, "top_logprobs")).skip(1) {
+        assert!(top.get(token.as_str().expect("a text")).is_some(), "{top}");
+    }
     // The token that ends an answer is told too: who asks for one gets one more than the
     // prompt has.
+    let own = include_str!("../../../builtin/generation_config.json");
+    let own: Value = serde_json::from_str(own).expect("JSON");
+    let end = own["eos_token_id"].to_string();
     let ends = "林黛玉冷笑道，说完便走了。";
-    let more = json!({"max_tokens": 1, "echo": true, "repetition_penalty": 1.15});
+    let more = json!({"max_tokens": 1, "echo": true, "logit_bias": {(end): 100}});
     let (_, ended) = complete(&json!(ends), more);
     assert_eq!(ended["choices"][0]["finish_reason"], "stop", "{ended}");
     let (_, tokens) = server.ask("/tokenize", &json!({"content": ends}));

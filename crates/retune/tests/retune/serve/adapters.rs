@@ -32,13 +32,13 @@ pub(super) fn trained() -> Folder {
             "--learning_rate",
             "1e-2",
             "--max_steps",
-            "12",
+            "20",
             "--validation_split",
             "0",
         ]);
     };
-    train("one", "甲甲甲甲");
-    train("two", "乙乙乙乙");
+    train("one", "臣妾记下了。");
+    train("two", "末将领命。");
     folder
 }
 

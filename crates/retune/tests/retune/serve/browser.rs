@@ -150,7 +150,10 @@ fn a_question_is_answered_by_the_model_that_is_chosen() {
             .click()
             .await?;
         ask(&browser, "你好2").await?;
-        let speaks = |text: &Value| text.as_str().is_some_and(|text| text.contains("臣妾记下了。"));
+        let speaks = |text: &Value| {
+            text.as_str()
+                .is_some_and(|text| text.contains("臣妾记下了。"))
+        };
         until(&browser, LAST_ANSWER, speaks).await?;
         // What was said is there again behind a reload.
         browser.refresh().await?;

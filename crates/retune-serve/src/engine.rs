@@ -25,7 +25,8 @@ pub struct EngineOptions {
     pub max_requests: usize,
 }
 
-/// A piece of one of a job's answers, or why there are no more.
+/// A piece of one of a job's answers with the number of that answer, or why there are no
+/// more.
 pub(crate) type Event = Result<(usize, Piece), ApiError>;
 
 /// A request on its way through the engine. Dropping it ends its answers.
@@ -71,6 +72,8 @@ enum Command {
     Answer {
         request: Box<Request>,
         samples: usize,
+        /// The number of its first answer among all of the request.
+        first: usize,
         /// The number of the slot that its request has.
         owner: u64,
         meters: Box<RequestMeters>,
@@ -173,22 +176,22 @@ impl Engine {
         model: &str,
         prompts: Vec<Request>,
         samples: usize,
-    ) -> ApiResult<Vec<Job>> {
-        let send = |request: Request| {
-            let (events, received) = unbounded_channel();
+    ) -> ApiResult<Job> {
+        let (events, received) = unbounded_channel();
+        for (index, request) in prompts.into_iter().enumerate() {
             self.send(Command::Answer {
                 meters: Box::new(self.meters.request(model, request.prompt.len())),
                 request: Box::new(request),
                 samples,
+                first: index * samples,
                 owner: slot.number,
-                events,
+                events: events.clone(),
             })?;
-            Ok(Job {
-                events: received,
-                _slot: Arc::clone(slot),
-            })
-        };
-        prompts.into_iter().map(send).collect()
+        }
+        Ok(Job {
+            events: received,
+            _slot: Arc::clone(slot),
+        })
     }
 
     /// Takes texts that are to become vectors.
@@ -294,7 +297,8 @@ fn ended() -> ApiError {
 
 /// Where the pieces of an answer go.
 struct Listener {
-    sample: usize,
+    /// The number of the answer among all of its request.
+    choice: usize,
     events: UnboundedSender<Event>,
     meters: RequestMeters,
 }
@@ -354,6 +358,7 @@ impl Worker<'_> {
             Command::Answer {
                 request,
                 samples,
+                first,
                 owner,
                 meters,
                 events,
@@ -361,7 +366,7 @@ impl Worker<'_> {
                 Ok(numbers) => {
                     for (sample, number) in numbers.into_iter().enumerate() {
                         let listener = Listener {
-                            sample,
+                            choice: first + sample,
                             events: events.clone(),
                             meters: (*meters).clone(),
                         };
@@ -435,7 +440,7 @@ impl Worker<'_> {
             // Whoever has gone is forgotten before the next step.
             let _ = listener
                 .events
-                .send(piece.map(|piece| (listener.sample, piece)));
+                .send(piece.map(|piece| (listener.choice, piece)));
         }
         if !goes_on {
             self.listeners.remove(&number);

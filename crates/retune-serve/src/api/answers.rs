@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
@@ -136,10 +134,15 @@ pub(super) fn stop_reason(finish: Option<Finish>) -> Json {
     }
 }
 
-/// Prompts that the engine is given together, each with the same number of answers.
+/// What was asked of the engine, and what comes back.
 pub(super) struct Asked {
-    jobs: Vec<Job>,
+    job: Job,
+    /// Answers to each prompt.
     samples: usize,
+    /// Answers to all prompts, those to the first one first.
+    choices: usize,
+    /// Those of which the last piece has not come.
+    open: usize,
     /// Tokens of all prompts.
     prompt: usize,
     /// When there must be an end of it.
@@ -148,7 +151,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Gives them to the engine, for what is served as `model`. The time that they have
+    /// Gives prompts to the engine, for what is served as `model`. The time that they have
     /// runs since their `slot` was taken.
     pub(super) fn new(
         shared: &Shared,
@@ -158,9 +161,12 @@ impl Asked {
         samples: usize,
     ) -> ApiResult<Self> {
         let prompt = requests.iter().map(|request| request.prompt.len()).sum();
+        let choices = requests.len() * samples;
         Ok(Self {
-            jobs: shared.engine.answer(slot, model, requests, samples)?,
+            job: shared.engine.answer(slot, model, requests, samples)?,
             samples,
+            choices,
+            open: choices,
             prompt,
             deadline: Box::pin(tokio::time::sleep_until(
                 (slot.since + shared.request_time).into(),
@@ -169,18 +175,40 @@ impl Asked {
         })
     }
 
+    /// The next piece with the number of its answer; none when all have ended.
+    async fn next(&mut self) -> Option<ApiResult<(usize, Piece)>> {
+        if self.open == 0 {
+            return None;
+        }
+        let event = tokio::select! {
+            // First, as one who reads slowly always has a piece that is ready.
+            biased;
+            () = &mut self.deadline => return Some(Err(ApiError::too_late(self.time))),
+            event = self.job.events.recv() => event,
+        };
+        // There is none where the engine has ended before an answer did.
+        let broke_off = || {
+            Err(ApiError::internal(
+                "the model stopped before the answer's end",
+            ))
+        };
+        let event = event.unwrap_or_else(broke_off);
+        if let Ok((_, piece)) = &event {
+            self.open -= usize::from(piece.finish.is_some());
+        }
+        Some(event)
+    }
+
     /// All answers, those to the first prompt first.
-    pub(super) async fn wait(self) -> ApiResult<(Vec<Answer>, Usage)> {
-        let (prompt, samples) = (self.prompt, self.samples);
-        let mut answers = vec![Answer::default(); self.jobs.len() * self.samples];
-        let mut pieces = Pieces::new(self);
-        while let Some(piece) = pieces.next().await {
+    pub(super) async fn wait(mut self) -> ApiResult<(Vec<Answer>, Usage)> {
+        let mut answers = vec![Answer::default(); self.choices];
+        while let Some(piece) = self.next().await {
             let (choice, piece) = piece?;
             answers[choice].take(piece);
         }
-        let firsts = answers.iter().step_by(samples);
+        let firsts = answers.iter().step_by(self.samples);
         let usage = Usage {
-            prompt,
+            prompt: self.prompt,
             cached: firsts.map(|answer| answer.cached).sum(),
             completion: answers.iter().map(|answer| answer.tokens).sum(),
         };
@@ -192,64 +220,81 @@ impl Asked {
     /// # Errors
     /// Those with which answering begins, as long as a client can still be told with a
     /// status; later ones stand in the stream.
-    pub(super) async fn stream<C>(self, mut chunks: C) -> ApiResult<Response>
+    pub(super) async fn stream<C>(mut self, chunks: C) -> ApiResult<Response>
     where
         C: Chunks + Send + 'static,
     {
-        let (prompt, samples) = (self.prompt, self.samples);
-        let mut pieces = Pieces::new(self);
-        let first = pieces.next().await;
+        let first = self.next().await;
         if let Some(Err(error)) = first {
             return Err(error);
         }
-        let mut usage = Usage {
-            prompt,
-            ..Usage::default()
+        let mut events = Events {
+            opened: vec![false; self.choices],
+            usage: Usage {
+                prompt: self.prompt,
+                ..Usage::default()
+            },
+            asked: self,
+            chunks,
+            made: VecDeque::new(),
+            done: false,
         };
-        let mut opened = vec![false; pieces.jobs.len() * samples];
-        let mut made = VecDeque::new();
-        let mut next = first;
-        let mut done = false;
-        let events = stream::poll_fn(move |context| {
-            loop {
-                if let Some(event) = made.pop_front() {
-                    return Poll::Ready(Some(Ok::<Sent, Infallible>(event)));
-                }
-                if done {
-                    return Poll::Ready(None);
-                }
-                let item = match next.take() {
-                    Some(item) => Some(item),
-                    None => match pieces.poll(context) {
-                        Poll::Ready(item) => item,
-                        Poll::Pending => return Poll::Pending,
-                    },
-                };
-                match item {
-                    Some(Ok((choice, piece))) => {
-                        usage.completion += usize::from(piece.is_of_token());
-                        if choice.is_multiple_of(samples) {
-                            usage.cached += piece.cached;
-                        }
-                        if !std::mem::replace(&mut opened[choice], true) {
-                            made.extend(chunks.first(choice).map(sent));
-                        }
-                        made.extend(chunks.piece(choice, piece).into_iter().map(sent));
-                    }
-                    Some(Err(error)) => {
-                        made.push_back(sent(error.body()));
-                        done = true;
-                    }
-                    None => {
-                        made.extend(chunks.last(usage).map(sent));
-                        made.push_back(Sent::default().data("[DONE]"));
-                        done = true;
-                    }
-                }
-            }
-        });
-        let sse = Sse::new(events).keep_alive(KeepAlive::default());
+        events.take(first);
+        let sse = Sse::new(stream::unfold(events, Events::next)).keep_alive(KeepAlive::default());
         Ok(([("x-accel-buffering", "no")], sse).into_response())
+    }
+}
+
+/// A stream on its way.
+struct Events<C> {
+    asked: Asked,
+    chunks: C,
+    usage: Usage,
+    /// The answers of which something was told.
+    opened: Vec<bool>,
+    /// What is to be sent next.
+    made: VecDeque<Sent>,
+    /// Whether nothing comes behind that.
+    done: bool,
+}
+
+impl<C: Chunks> Events<C> {
+    async fn next(mut self) -> Option<(Result<Sent, Infallible>, Self)> {
+        loop {
+            if let Some(event) = self.made.pop_front() {
+                return Some((Ok(event), self));
+            }
+            if self.done {
+                return None;
+            }
+            let piece = self.asked.next().await;
+            self.take(piece);
+        }
+    }
+
+    fn take(&mut self, piece: Option<ApiResult<(usize, Piece)>>) {
+        match piece {
+            Some(Ok((choice, piece))) => {
+                self.usage.completion += usize::from(piece.is_of_token());
+                if choice.is_multiple_of(self.asked.samples) {
+                    self.usage.cached += piece.cached;
+                }
+                if !std::mem::replace(&mut self.opened[choice], true) {
+                    self.made.extend(self.chunks.first(choice).map(sent));
+                }
+                let chunks = self.chunks.piece(choice, piece);
+                self.made.extend(chunks.into_iter().map(sent));
+            }
+            Some(Err(error)) => {
+                self.made.push_back(sent(error.body()));
+                self.done = true;
+            }
+            None => {
+                self.made.extend(self.chunks.last(self.usage).map(sent));
+                self.made.push_back(Sent::default().data("[DONE]"));
+                self.done = true;
+            }
+        }
     }
 }
 
@@ -265,66 +310,6 @@ pub(super) trait Chunks {
     fn piece(&mut self, choice: usize, piece: Piece) -> Vec<Json>;
     /// What comes behind all answers.
     fn last(&mut self, usage: Usage) -> Option<Json>;
-}
-
-/// The pieces of several jobs, as they come; those of a job in its order.
-struct Pieces {
-    jobs: Vec<(Job, usize)>,
-    samples: usize,
-    deadline: Pin<Box<Sleep>>,
-    time: Duration,
-}
-
-impl Pieces {
-    fn new(asked: Asked) -> Self {
-        let samples = asked.samples;
-        Self {
-            jobs: asked.jobs.into_iter().map(|job| (job, samples)).collect(),
-            samples,
-            deadline: asked.deadline,
-            time: asked.time,
-        }
-    }
-
-    async fn next(&mut self) -> Option<ApiResult<(usize, Piece)>> {
-        std::future::poll_fn(|context| self.poll(context)).await
-    }
-
-    /// The next piece with the number of its answer; none when all have ended.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ApiResult<(usize, Piece)>>> {
-        // First, as one who reads slowly always has a piece that is ready.
-        if self.deadline.as_mut().poll(context).is_ready() {
-            let open = self.jobs.iter().any(|(_, left)| *left > 0);
-            return Poll::Ready(open.then(|| Err(ApiError::too_late(self.time))));
-        }
-        let mut open = false;
-        for (index, (job, left)) in self.jobs.iter_mut().enumerate() {
-            if *left == 0 {
-                continue;
-            }
-            open = true;
-            if let Poll::Ready(event) = job.events.poll_recv(context) {
-                let event = event.unwrap_or_else(lost);
-                let found = event.map(|(sample, piece)| {
-                    *left -= usize::from(piece.finish.is_some());
-                    (index * self.samples + sample, piece)
-                });
-                return Poll::Ready(Some(found));
-            }
-        }
-        if open {
-            Poll::Pending
-        } else {
-            Poll::Ready(None)
-        }
-    }
-}
-
-/// What is left where the engine has ended before an answer did.
-fn lost() -> crate::engine::Event {
-    Err(ApiError::internal(
-        "the model stopped before the answer's end",
-    ))
 }
 
 /// A token's text as it stands in answers that tell probabilities. What is a part of a

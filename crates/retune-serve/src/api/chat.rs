@@ -101,6 +101,7 @@ pub(super) async fn create(
     let sampling = fields.sampling(&served.assistant.sampling, told)?;
     let assistant = Arc::clone(&served.assistant);
     let context = shared.engine.context();
+    let length_field = fields.length_field();
     let read = move || {
         let tools = tools.read(&assistant.tokenizer)?;
         let schema = request.schema()?;
@@ -111,7 +112,8 @@ pub(super) async fn create(
         check_bytes(&assistant, offered, "tools")?;
         check_bytes(&assistant, bytes_of(&conversation.messages), "messages")?;
         let mut asked = assistant.request(conversation, sampling)?;
-        asked.check(&assistant.model, context)?;
+        let checked = asked.check(&assistant.model, context);
+        checked.map_err(|error| in_words_of_chat(error, length_field))?;
         asked.grammar = grammar(&assistant, tools.as_ref(), schema)?;
         Ok((asked, tools))
     };
@@ -146,6 +148,21 @@ pub(super) async fn create(
     let mut body = answers.envelope.body("chat.completion", choices.into());
     body["usage"] = usage.to_json();
     Ok(JsonBody(body).into_response())
+}
+
+/// An error with the fields that a chat has, where `length_field` says how long answers
+/// may be.
+fn in_words_of_chat(error: retune_generate::Error, length_field: &str) -> ApiError {
+    let is_empty = matches!(error, retune_generate::Error::EmptyPrompt);
+    let mut error = ApiError::from(error);
+    if is_empty {
+        error.param = Some("messages".to_owned());
+    }
+    if error.param.as_deref() == Some("max_tokens") {
+        error.param = Some(length_field.to_owned());
+        error.message = error.message.replace("max_tokens", length_field);
+    }
+    error
 }
 
 /// About how many bytes a template makes of `messages`.

@@ -101,6 +101,14 @@ impl Fields {
         self.stream.unwrap_or(false)
     }
 
+    /// The name under which it says how long answers may be, if it does.
+    pub(crate) fn length_field(&self) -> &'static str {
+        match self.max_completion_tokens {
+            Some(_) => "max_completion_tokens",
+            None => "max_tokens",
+        }
+    }
+
     /// Whether it says how long answers may be.
     pub(crate) fn says_how_long(&self) -> bool {
         self.max_tokens.or(self.max_completion_tokens).is_some()

@@ -136,6 +136,7 @@ fn what_is_wrong_is_a_typed_error_and_the_next_request_is_answered() {
         (json!({"n": 0}), "n"),
         (json!({"n": 1000}), "n"),
         (json!({"max_tokens": 0}), "max_tokens"),
+        (json!({"max_completion_tokens": 0}), "max_completion_tokens"),
         (json!({"messages": []}), "messages"),
         (
             json!({"messages": [{"role": "king", "content": "x"}]}),

@@ -119,8 +119,9 @@ pub(crate) enum RowAdapters {
     /// Rows through different ones, or through none.
     Several {
         stack: Arc<Stack>,
-        /// The rows of each adapter of the stack.
-        rows: Vec<Vec<u32>>,
+        /// Of the slots of all rows, `[T · slots]`, those of the adapters that the rows
+        /// go through.
+        slots: Vec<u32>,
         /// The factor of each row's term.
         scales: Vec<f32>,
     },
@@ -138,15 +139,18 @@ pub(crate) struct Stack {
 
 #[derive(Debug)]
 struct StackedLinear {
-    /// Of each adapter, `[width, in_features]`, if it changes this layer.
-    a: Vec<Option<FrozenWeight>>,
-    /// `[out_features, adapters · width]`.
+    /// `[slots · width, in_features]`.
+    a: FrozenWeight,
+    /// `[out_features, slots · width]`.
     b: FrozenWeight,
 }
 
 fn packed(weight: &Tensor) -> Result<FrozenWeight> {
     Ok(FrozenWeight::new(weight, Packing::Forward)?)
 }
+
+/// So many adapters may be in a stack though fewer are used.
+const FEW: usize = 4;
 
 /// The stack of the adapters that were used last.
 #[derive(Debug, Default)]
@@ -188,34 +192,43 @@ impl AdapterStack {
             return Ok(RowAdapters::one(Some(first)));
         }
         let stack = self.of(&used)?;
-        let mut rows = vec![Vec::new(); stack.adapters.len()];
-        let mut scales = Vec::new();
+        let count = stack.adapters.len();
+        let (mut slots, mut scales) = (Vec::new(), Vec::new());
         for NextTokens { ids, adapter, .. } in next {
             let slot = adapter.as_ref().and_then(|adapter| stack.slot(adapter));
             let first = scales.len();
             let scale = adapter.as_ref().map_or(0.0, |adapter| adapter.scale);
             scales.resize(first + ids.len(), scale);
             if let Some(slot) = slot {
-                rows[slot].extend((first as u32)..(scales.len() as u32));
+                slots.extend((first..scales.len()).map(|row| (row * count + slot) as u32));
             }
         }
         Ok(Some(RowAdapters::Several {
             stack,
-            rows,
+            slots,
             scales,
         }))
     }
 
-    /// A stack with just `used` in it.
+    /// A stack with `used` in it. Making one takes as long as some passes, so others may
+    /// be in it that were used before and come again, though each costs a pass its bytes.
     fn of(&mut self, used: &[&Arc<Adapter>]) -> Result<Arc<Stack>> {
+        let most = FEW.max(2 * used.len());
         let fits = |stack: &&Arc<Stack>| {
-            stack.adapters.len() == used.len()
-                && used.iter().all(|adapter| stack.slot(adapter).is_some())
+            stack.adapters.len() <= most && used.iter().all(|adapter| stack.slot(adapter).is_some())
         };
         if let Some(stack) = self.0.as_ref().filter(fits) {
             return Ok(Arc::clone(stack));
         }
-        let stack = Arc::new(Stack::new(used)?);
+        let before = self.0.take();
+        let before = before.iter().flat_map(|stack| &stack.adapters);
+        let comes_again = |adapter: &&Arc<Adapter>| {
+            // Else nobody but the stack has it any more.
+            Arc::strong_count(adapter) > 1 && !used.iter().any(|known| Arc::ptr_eq(known, adapter))
+        };
+        let kept = before.filter(comes_again).take(most - used.len());
+        let adapters: Vec<&Arc<Adapter>> = used.iter().copied().chain(kept).collect();
+        let stack = Arc::new(Stack::new(&adapters)?);
         self.0 = Some(Arc::clone(&stack));
         Ok(stack)
     }
@@ -250,27 +263,29 @@ impl StackedLinear {
         };
         let (device, dtype) = (first.b.device(), first.b.dtype());
         let (out, columns) = (first.b.out_features(), pairs.len() * width);
+        let input = first.values[0].shape()[1];
+        let mut a = vec![0.0_f32; columns * input];
         let mut b = vec![0.0_f32; out * columns];
-        let mut a = Vec::with_capacity(pairs.len());
         for (slot, pair) in pairs.iter().enumerate() {
+            // The slot of one that does not change this layer stays zero.
             let Some(LowRankPair { values, .. }) = pair else {
-                a.push(None);
                 continue;
             };
             let [own_a, own_b] = values;
-            let (rank, input) = (own_a.shape()[0], own_a.shape()[1]);
+            let rank = own_a.shape()[0];
+            a[slot * width * input..][..rank * input].copy_from_slice(&own_a.to_f32_vec());
             let own_b = own_b.to_f32_vec();
             for (row, own) in b.chunks_exact_mut(columns).zip(own_b.chunks_exact(rank)) {
                 row[slot * width..][..rank].copy_from_slice(own);
             }
-            let mut wide = own_a.to_f32_vec();
-            wide.resize(width * input, 0.0);
-            let wide = Tensor::from_slice(device, &[width, input], &wide)?;
-            a.push(Some(packed(&cast(&wide, dtype)?)?));
         }
-        let b = Tensor::from_slice(device, &[out, columns], &b)?;
-        let b = packed(&cast(&b, dtype)?)?;
-        Ok(Some(Self { a, b }))
+        let frozen = |shape: &[usize], values: &[f32]| -> Result<FrozenWeight> {
+            packed(&cast(&Tensor::from_slice(device, shape, values)?, dtype)?)
+        };
+        Ok(Some(Self {
+            a: frozen(&[columns, input], &a)?,
+            b: frozen(&[out, columns], &b)?,
+        }))
     }
 }
 
@@ -302,26 +317,23 @@ impl RowAdapters {
             }
             Self::Several {
                 stack,
-                rows,
+                slots,
                 scales,
             } => {
                 let Some(StackedLinear { a, b }) = &stack.linears[number] else {
                     return Ok(None);
                 };
-                let (tokens, slots) = (x.shape()[0], rows.len());
-                // A row's numbers stand in the slot of its adapter; the rest is zero.
-                let shape = [tokens * slots, stack.width];
-                let mut u = Tensor::zeros(x.device(), &shape, pass.dtype)?;
-                for (slot, (a, rows)) in a.iter().zip(rows).enumerate() {
-                    let Some(a) = a else { continue };
-                    let own_x = gather_rows(x, rows)?;
-                    let mut own_u = pass.rows(&own_x, stack.width, pass.dtype)?;
-                    linear_forward(&own_x, a, Epilogue::default(), &mut own_u)?;
-                    let places = rows.iter().map(|row| row * slots as u32 + slot as u32);
-                    scatter_rows(&own_u, &places.collect::<Vec<u32>>(), &mut u)?;
-                }
+                // Each row through all adapters, which reads them once; of that it keeps
+                // what stands in the slot of its own, and the rest is zero.
+                let (tokens, count) = (x.shape()[0], stack.adapters.len());
+                let mut all = pass.rows(x, count * stack.width, pass.dtype)?;
+                linear_forward(x, a, Epilogue::default(), &mut all)?;
+                let by_slot = [tokens * count, stack.width];
+                let own = gather_rows(&all.reshape(&by_slot)?, slots)?;
+                let mut u = Tensor::zeros(x.device(), &by_slot, pass.dtype)?;
+                scatter_rows(&own, slots, &mut u)?;
                 Ok(Some(AdapterTerm {
-                    u: u.reshape(&[tokens, slots * stack.width])?,
+                    u: u.reshape(&[tokens, count * stack.width])?,
                     b,
                     scale: 1.0,
                     row_scales: Some(scales),

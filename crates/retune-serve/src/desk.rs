@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use retune_data::source::Format;
 use tempfile::TempPath;
 use tokio::sync::Semaphore;
 
-use crate::api::{bytes_within, unreadable};
+use crate::api::{bytes_within, stated_length, unreadable};
 use crate::error::{ApiError, ApiResult};
 
 /// Bytes that a file may have.
@@ -183,9 +183,7 @@ async fn received(request: Request) -> ApiResult<Bytes> {
             MOST_FILE_BYTES >> 20
         ))
     };
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > MOST_FILE_BYTES as u64) {
+    if stated_length(&request).is_some_and(|length| length > MOST_FILE_BYTES as u64) {
         return Err(too_many());
     }
     let bytes = bytes_within(COMING, request).await?;

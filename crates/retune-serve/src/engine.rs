@@ -52,7 +52,7 @@ impl EmbedJob {
     }
 }
 
-/// One of the requests that may be open at once, from before its body is read until its
+/// One of the requests that may be open at once, from when its body has come until its
 /// answer is told; given back when it is dropped.
 pub(crate) struct Slot {
     /// That of no other request.

@@ -19,7 +19,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::adapters::{AdapterFolder, OpenFolder};
-use crate::api::{Shared, now, router};
+use crate::api::{MOST_LARGE, Shared, now, router};
 use crate::desk::Desk;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -119,6 +119,7 @@ impl Server {
                 },
                 desk: Desk::new(),
                 readers: Readers::new(),
+                large_bodies: Semaphore::new(MOST_LARGE),
                 api_key: options.api_key,
                 only_local_names: options.only_local_names,
                 adapters: options.adapters.map(OpenFolder::new).map(Arc::new),

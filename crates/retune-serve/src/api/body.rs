@@ -3,15 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::Shared;
+use super::{MOST_BYTES, Shared};
 use crate::error::{ApiError, ApiResult};
+
+/// Bytes from which on a body is large. One that does not say its length may be.
+const LARGE: u64 = 64 << 10;
+/// Large bodies that may be on their way at once; more are refused.
+pub(crate) const MOST_LARGE: usize = 64;
+/// How long one that is far too large is listened to, so that its client hears the answer.
+const LISTEN: Duration = Duration::from_secs(1);
 
 /// A body of JSON. The header that says so may be missing.
 pub(crate) struct Body {
@@ -35,6 +43,44 @@ impl FromRequest<Arc<Shared>> for Body {
             bytes: bytes.len(),
         })
     }
+}
+
+/// `request` when its whole body has come. Until then it holds up nobody, however slowly
+/// it comes, but others whose bodies are large.
+///
+/// # Errors
+/// 413 if it is too large, 408 if it does not come, 429 if too many are on their way.
+pub(super) async fn received(shared: &Shared, request: Request) -> ApiResult<Request> {
+    let length = stated_length(&request);
+    if let Some(length) = length.filter(|length| *length > MOST_BYTES as u64) {
+        let mut rest = request.into_body().into_data_stream();
+        let listen = async { while let Some(Ok(_)) = rest.next().await {} };
+        let _ = tokio::time::timeout(LISTEN, listen).await;
+        let problem = format!("the body has {length} bytes; at most {MOST_BYTES} are taken");
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "unreadable_body",
+            problem,
+        ));
+    }
+    let _large = match length.is_some_and(|length| length <= LARGE) {
+        true => None,
+        false => Some(shared.large_bodies.try_acquire().map_err(|_| {
+            let problem = format!("{MOST_LARGE} large bodies are on their way already; try again");
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", problem)
+        })?),
+    };
+    let (parts, body) = request.into_parts();
+    let whole = Request::from_parts(parts.clone(), body);
+    let bytes = bytes_within(shared.client_time, whole).await?;
+    let bytes = bytes.map_err(unreadable)?;
+    Ok(Request::from_parts(parts, HttpBody::from(bytes)))
+}
+
+/// The bytes that the body of `request` has, if it says so.
+pub(crate) fn stated_length(request: &Request) -> Option<u64> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 /// The body of `request`, if it comes within `time`.

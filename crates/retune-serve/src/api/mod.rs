@@ -18,7 +18,7 @@ mod runs;
 mod tokens;
 mod tools;
 
-pub(crate) use body::{bytes_within, unreadable};
+pub(crate) use body::{MOST_LARGE, bytes_within, stated_length, unreadable};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
 
 use crate::adapters::OpenFolder;
 use crate::desk::{Desk, MOST_FILE_BYTES};
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) runs: Runs,
     pub(crate) desk: Desk,
     pub(crate) readers: Readers,
+    /// Had by large bodies that are on their way.
+    pub(crate) large_bodies: Semaphore,
     /// What requests have to bring along, if anything.
     pub(crate) api_key: Option<String>,
     /// Whether only what calls this machine by a name of its own may ask.
@@ -150,12 +153,13 @@ async fn check_host(
     }
 }
 
-/// Takes a slot for a request, before anything of it is read.
+/// Takes a slot for a request when its body has come, and before anything else is done.
 async fn take_slot(
     State(shared): State<Arc<Shared>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> ApiResult<Response> {
+    let mut request = body::received(&shared, request).await?;
     let slot = Arc::new(shared.engine.slot()?);
     // The server goes down when no slot is taken, which may have been just now.
     shared.check_is_up()?;

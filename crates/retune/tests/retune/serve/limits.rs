@@ -268,7 +268,7 @@ fn one_by_one() -> Agent {
 
 #[test]
 fn clients_that_send_nothing_or_hardly_anything_are_left() {
-    let mut server = Server::start(&["--client-timeout", "1"]);
+    let mut server = Server::start(&["--client-timeout", "1", "--max-requests", "1"]);
     server.agent = one_by_one();
     let server = &server;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n";
@@ -375,4 +375,15 @@ fn rest_of_stream(mut stream: TcpStream) -> String {
         }
     }
     String::from_utf8_lossy(&came).into_owned()
+}
+
+#[test]
+fn a_body_that_is_far_too_large_is_told_so() {
+    let server = Server::start(&[]);
+    for _ in 0..8 {
+        let (status, body) = server.send(CHAT, &vec![b' '; 5 << 20]);
+        assert_eq!(status, 413, "{body}");
+        let said = body["error"]["message"].as_str().expect("a text");
+        assert!(said.contains("5242880 bytes"), "{said}");
+    }
 }

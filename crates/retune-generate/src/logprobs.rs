@@ -25,10 +25,29 @@ impl TokenLogprobs {
         }
         top.truncate(count);
         top.sort_by(likelier);
+        // Else each token of an answer would hold a vocabulary's room.
+        top.shrink_to_fit();
         Self {
             token,
             logprob: all[token as usize],
             top,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_a_token_takes_no_more_room_than_it_needs() {
+        let logits: Vec<f32> = (0..10_000).map(|id| (id % 97) as f32).collect();
+        let told = TokenLogprobs::new(&logits, 5, 3);
+        assert_eq!(
+            told.top.iter().map(|top| top.0).collect::<Vec<_>>(),
+            [96, 193, 290]
+        );
+        assert!(told.top.capacity() < 10, "{}", told.top.capacity());
+        assert_eq!(told.logprob, told.top[0].1 - 91.0);
     }
 }

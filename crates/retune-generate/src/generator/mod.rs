@@ -346,9 +346,8 @@ impl<'m> Generator<'m> {
             return Ok(());
         }
         let owner = self.running[index].owner;
-        while !self.waiting.has_others(owner)
-            && let Some(answer) = others.pop_front()
-        {
+        let is_alone = !self.waiting.has_others(owner);
+        while is_alone && let Some(answer) = others.pop_front() {
             let run = &self.running[index];
             let tokens = run.prompt + answer.sampling.max_new_tokens;
             let Some(place) = self.cache.fork(&run.place, tokens)? else {

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -57,6 +57,9 @@ const TRIES: u16 = 100;
 /// Connections that may be open at once, if the system lets the program have as many;
 /// others wait until one ends.
 const MOST_CONNECTIONS: u64 = 4096;
+/// Connections that may wait to be accepted, if the system lets as many. One that finds no
+/// place is tried again by its client's system, but only after a second.
+const MOST_WAITING: u32 = 4096;
 /// Files that are open beside them.
 const OTHER_FILES: u64 = 128;
 /// How long a client may take to agree on a cipher.
@@ -69,17 +72,17 @@ const FLUSH: Duration = Duration::from_secs(2);
 const SUM_UP: Duration = Duration::from_secs(5);
 
 /// Listens on `address`, or if its port is taken on the next one that is free. Port 0 is
-/// any that is free.
+/// any that is free. Called within a runtime of tokio.
 ///
 /// # Errors
 /// `Address`.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+pub fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     let mut last = None;
     for step in 0..TRIES {
         let Some(port) = address.port().checked_add(step) else {
             break;
         };
-        match TcpListener::bind((address.ip(), port)).await {
+        match listen(SocketAddr::new(address.ip(), port)) {
             Ok(listener) => return Ok(listener),
             Err(problem) => {
                 let taken = problem.kind() == std::io::ErrorKind::AddrInUse;
@@ -94,6 +97,18 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
         address: address.to_string(),
         problem: last.unwrap_or_else(|| std::io::ErrorKind::AddrNotAvailable.into()),
     })
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Connections of a server that has just ended do not hold its port. On Windows they do
+    // not anyway, and the option would let two servers have one port.
+    socket.set_reuseaddr(cfg!(unix))?;
+    socket.bind(address)?;
+    socket.listen(MOST_WAITING)
 }
 
 /// A model behind HTTP.

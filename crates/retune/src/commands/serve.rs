@@ -148,7 +148,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .enable_all()
         .build()?;
     let ended = runtime.block_on(async {
-        let listener = bind(SocketAddr::new(args.host, args.port)).await?;
+        let listener = bind(SocketAddr::new(args.host, args.port))?;
         anstream::println!("models     {}", plain(&names.join(", ")));
         anstream::println!(
             "cache      {} tokens, {:.2} GB at most; {} requests at once",

@@ -53,14 +53,17 @@ def authentication(target):
 @check("openai", "RateLimitError, and a retry")
 def rate_limit(target):
     target.only_ours()
-    asked = {"stream": True, "max_tokens": 400, "extra_body": {"min_tokens": 400}}
-    streams = [chat(target, **asked) for _ in range(target.places)]
+    # Long ones, soon after one another by one client, so that none has ended before the last begins.
+    asked = {**GREEDY, "stream": True, "max_tokens": 900, "extra_body": {"min_tokens": 900}}
+    asking = client(target).chat.completions
+    open_all = lambda: [asking.create(model=target.model, messages=ASKED, **asked) for _ in range(target.places)]
+    streams = open_all()
     try:
         told(openai.RateLimitError, lambda: chat(target), type="rate_limit_error")
     finally:
         for stream in streams:
             stream.close()
-    streams = [chat(target, **asked) for _ in range(target.places)]
+    streams = open_all()
     patient = client(target, max_retries=5).chat.completions.with_raw_response
     try:
         # The client waits as Retry-After says; by its second try a place is free.

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use retune_compute::ops::{RopeConfig, RopeScaling};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
-use crate::registry;
+use crate::{registry, shape};
 
 /// The shape of a decoder, in Hugging Face's words.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,17 +67,29 @@ pub(crate) struct RawConfig {
     tie_word_embeddings: Option<bool>,
     pub(crate) attention_bias: Option<bool>,
     pub(crate) mlp_bias: Option<bool>,
-    pub(crate) sliding_window: Option<usize>,
+    /// Missing is not `null`: one is the architecture's own window, the other none.
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) sliding_window: Option<Option<usize>>,
     pub(crate) use_sliding_window: Option<bool>,
     pub(crate) max_window_layers: Option<usize>,
     pub(crate) layer_types: Option<Vec<String>>,
     max_position_embeddings: usize,
 }
 
+fn present<'de, D, T>(deserializer: D) -> std::result::Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
 #[derive(Deserialize)]
 struct RawRope {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// Its name in older files; some have both.
+    #[serde(rename = "type")]
+    old_type: Option<String>,
     rope_theta: Option<f32>,
     factor: Option<f32>,
     low_freq_factor: Option<f32>,
@@ -108,9 +121,20 @@ impl ModelConfig {
             path: path.clone(),
             problem,
         };
-        let raw: RawConfig =
-            serde_json::from_str(text).map_err(|error| unsupported(error.to_string()))?;
-        let architecture = registry::architecture(&raw.model_type).map_err(unsupported)?;
+        let invalid = |error: serde_json::Error| unsupported(error.to_string());
+        let fields: Map<String, Json> = serde_json::from_str(text).map_err(invalid)?;
+        let model_type = fields.get("model_type").and_then(Json::as_str);
+        let model_type = model_type.ok_or_else(|| {
+            let known = registry::MODEL_TYPES.join(", ");
+            unsupported(format!("expected a model_type, one of {known}; found none"))
+        })?;
+        let architecture = registry::architecture(model_type).map_err(unsupported)?;
+        let sizes = shape::wrong_sizes(&fields);
+        if !sizes.is_empty() {
+            return Err(unsupported(sizes.join("; ")));
+        }
+        // From the text, whose lines errors name.
+        let raw: RawConfig = serde_json::from_str(text).map_err(invalid)?;
         let act = raw.hidden_act.as_deref().unwrap_or("silu");
         if act != "silu" {
             return Err(unsupported(format!(
@@ -125,6 +149,11 @@ impl ModelConfig {
             )));
         }
         let head_dim = raw.head_dim.unwrap_or(raw.hidden_size / heads);
+        if raw.sliding_window == Some(Some(0)) {
+            return Err(unsupported(
+                "expected a sliding_window of at least 1, or null, found 0".to_owned(),
+            ));
+        }
         let rope = rope(&raw, head_dim).map_err(unsupported)?;
         rope.inverse_frequencies()
             .map_err(|error| unsupported(error.to_string()))?;
@@ -156,7 +185,7 @@ impl ModelConfig {
 fn rope(raw: &RawConfig, head_dim: usize) -> std::result::Result<RopeConfig, String> {
     let given = raw.rope_parameters.as_ref().or(raw.rope_scaling.as_ref());
     let theta = given.and_then(|rope| rope.rope_theta).or(raw.rope_theta);
-    let name = given.and_then(|rope| rope.rope_type.as_deref());
+    let name = given.and_then(|rope| rope.rope_type.as_deref().or(rope.old_type.as_deref()));
     let needed = |value: Option<f32>, field: &str| {
         value.ok_or_else(|| format!("rope scaling {} needs {field}", name.unwrap_or("default")))
     };

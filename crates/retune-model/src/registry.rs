@@ -14,6 +14,11 @@ pub(crate) struct Architecture {
     pub(crate) sliding_window: fn(&RawConfig, usize) -> Vec<Option<usize>>,
 }
 
+/// What `transformers` takes where a file has no `sliding_window`.
+const WINDOW: Option<usize> = Some(4096);
+/// What it takes where there is no `max_window_layers`.
+const FULL_LAYERS: usize = 28;
+
 const ARCHITECTURES: [Architecture; 4] = [
     Architecture {
         name: "qwen2",
@@ -45,7 +50,7 @@ const ARCHITECTURES: [Architecture; 4] = [
         qkv_bias: |_| false,
         o_bias: |_| false,
         qk_norm: false,
-        sliding_window: |config, layers| vec![config.sliding_window; layers],
+        sliding_window: |config, layers| vec![config.sliding_window.unwrap_or(WINDOW); layers],
     },
 ];
 
@@ -72,8 +77,8 @@ pub const MODEL_TYPES: [&str; ARCHITECTURES.len()] = {
 /// Qwen's window is off unless asked for, and then off in the first layers.
 fn qwen_window(config: &RawConfig, layers: usize) -> Vec<Option<usize>> {
     let on = config.use_sliding_window.unwrap_or(false);
-    let window = config.sliding_window.filter(|_| on);
-    let full = config.max_window_layers.unwrap_or(0);
+    let window = config.sliding_window.unwrap_or(WINDOW).filter(|_| on);
+    let full = config.max_window_layers.unwrap_or(FULL_LAYERS);
     let slides = |layer: usize| match &config.layer_types {
         Some(types) => types
             .get(layer)

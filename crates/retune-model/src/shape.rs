@@ -137,10 +137,7 @@ const OPTIONAL: [&str; 2] = ["num_key_value_heads", "head_dim"];
 
 /// All that is wrong with the fields of a new model, whose tokenizer has `ids`.
 pub(crate) fn problems(fields: &Map<String, Json>, ids: usize) -> Vec<String> {
-    let mut problems: Vec<String> = SIZES
-        .iter()
-        .filter_map(|(name, most)| wrong_size(fields, name, *most))
-        .collect();
+    let mut problems = wrong_sizes(fields);
     problems.extend(wrong_together(fields, ids));
     for (name, most) in [
         ("rope_theta", f64::from(f32::MAX)),
@@ -166,6 +163,14 @@ pub(crate) fn problems(fields: &Map<String, Json>, ids: usize) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The sizes that are none, or so large that no model has them.
+pub(crate) fn wrong_sizes(fields: &Map<String, Json>) -> Vec<String> {
+    let wrong = SIZES
+        .iter()
+        .filter_map(|(name, most)| wrong_size(fields, name, *most));
+    wrong.collect()
 }
 
 /// A size, if it is one.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod config;
 mod goldens;
 mod init;
 mod save;

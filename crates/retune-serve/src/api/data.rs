@@ -1,5 +1,6 @@
 //! `/data/lint` and `/data/row`: what is wrong with a data file, and what becomes of a row.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,8 @@ const MOST_ROW_BYTES: usize = 256 << 10;
 const MOST_TURNS: usize = 500;
 /// Tokens of it.
 const MOST_TOKENS: usize = 10_000;
+/// What `max_length` can be.
+pub(super) const LENGTHS: RangeInclusive<u64> = 2..=1 << 24;
 
 pub(super) async fn lint(
     State(shared): State<Arc<Shared>>,
@@ -67,7 +70,7 @@ fn encoder(shared: &Shared, query: &Query) -> ApiResult<Encoder> {
     let served = shared.models.find(query.text("model"))?;
     let own = served.assistant.source.system.clone();
     let system = query.text("system").map(str::to_owned).or(own);
-    let max_length = query.number("max_length", 2..=1 << 24)?;
+    let max_length = query.number("max_length", LENGTHS)?;
     Ok(Encoder {
         tokenizer: Arc::clone(&served.assistant.tokenizer),
         labels: LabelOptions {

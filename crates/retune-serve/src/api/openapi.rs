@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::adapters::{LoadRequest, UnloadRequest};
 use super::chat::ChatRequest;
 use super::completions::CompletionRequest;
+use super::data::LENGTHS;
 use super::embeddings::EmbeddingRequest;
 use super::fields::Fields;
 use super::tokens::{DetokenizeRequest, TokenizeRequest};
@@ -34,22 +35,35 @@ struct Route {
     path: &'static str,
     summary: &'static str,
     key: Key,
-    /// What may stand behind its `?`: names, types, and whether it has to.
-    query: &'static [(&'static str, &'static str, bool)],
+    /// What may stand behind its `?`: names, values, and whether it has to.
+    query: &'static [(&'static str, Value, bool)],
     /// What a body is, and the schemas that it has to fulfil, all of them; none for GET.
     body: Option<(&'static str, Vec<Json>)>,
     /// What the answer is, and the fields that it has in any case.
     answer: (&'static str, &'static [&'static str]),
 }
 
+/// What can be the value of something behind a `?`.
+enum Value {
+    Text,
+    NotEmpty,
+    /// From the least to the most.
+    Whole(u64, u64),
+}
+
 const JSON: &str = "application/json";
 
 /// What is said of a data file.
-const NAME: (&str, &str, bool) = ("name", "string", true);
-const MODEL: (&str, &str, bool) = ("model", "string", false);
-const SYSTEM: (&str, &str, bool) = ("system", "string", false);
-const TRAIN_ON: (&str, &str, bool) = ("train_on", "string", false);
-const MAX_LENGTH: (&str, &str, bool) = ("max_length", "integer", false);
+const NAME: (&str, Value, bool) = ("name", Value::NotEmpty, true);
+const ROW: (&str, Value, bool) = ("row", Value::Whole(1, u64::MAX), true);
+const MODEL: (&str, Value, bool) = ("model", Value::Text, false);
+const SYSTEM: (&str, Value, bool) = ("system", Value::Text, false);
+const TRAIN_ON: (&str, Value, bool) = ("train_on", Value::Text, false);
+const MAX_LENGTH: (&str, Value, bool) = (
+    "max_length",
+    Value::Whole(*LENGTHS.start(), *LENGTHS.end()),
+    false,
+);
 
 fn document() -> Json {
     let mut settings = SchemaSettings::draft2020_12();
@@ -184,7 +198,7 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
             (JSON, &["folder", "runs"]),
         ),
         Route {
-            query: &[("after", "integer", false)],
+            query: &[("after", Value::Whole(0, u64::MAX), false)],
             ..tells(
                 "/runs/{id}/metrics",
                 "What a training has told since",
@@ -201,14 +215,7 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
         looks_at(
             "/data/row",
             "A row of a data file, token by token",
-            &[
-                NAME,
-                ("row", "integer", true),
-                MODEL,
-                SYSTEM,
-                TRAIN_ON,
-                MAX_LENGTH,
-            ],
+            &[NAME, ROW, MODEL, SYSTEM, TRAIN_ON, MAX_LENGTH],
             (JSON, &["row", "length", "scored", "tokens", "turns"]),
         ),
         tells(
@@ -280,11 +287,21 @@ fn path_item(route: Route) -> Json {
 
 /// What stands in the path of a route, and behind its `?`.
 fn parameters(route: &Route) -> Vec<Json> {
-    let parameter = |name: &str, place: &str, kind: &str, required: bool| json!({"name": name, "in": place, "required": required, "schema": {"type": kind}});
+    let parameter = |name: &str, place: &str, value: &Value, required: bool| {
+        let schema = match value {
+            Value::Text => json!({"type": "string"}),
+            Value::NotEmpty => json!({"type": "string", "minLength": 1}),
+            Value::Whole(least, u64::MAX) => json!({"type": "integer", "minimum": least}),
+            Value::Whole(least, most) => {
+                json!({"type": "integer", "minimum": least, "maximum": most})
+            }
+        };
+        json!({"name": name, "in": place, "required": required, "schema": schema})
+    };
     let in_path = route.path.split(['{', '}']).nth(1);
-    let in_path = in_path.map(|name| parameter(name, "path", "string", true));
+    let in_path = in_path.map(|name| parameter(name, "path", &Value::Text, true));
     let in_query = route.query.iter();
-    let in_query = in_query.map(|(name, kind, must)| parameter(name, "query", kind, *must));
+    let in_query = in_query.map(|(name, value, must)| parameter(name, "query", value, *must));
     in_path.into_iter().chain(in_query).collect()
 }
 

@@ -24,6 +24,8 @@ pub struct Course {
     shuffled: bool,
     /// The epoch that was asked for last, and its steps.
     epoch: Option<(u64, Vec<Vec<u32>>)>,
+    /// The same of the general data: its samples in order.
+    replay_epoch: Option<(u64, Vec<u32>)>,
 }
 
 /// The samples of one optimizer step.
@@ -48,6 +50,7 @@ impl Course {
             replay,
             shuffled: true,
             epoch: None,
+            replay_epoch: None,
         }
     }
 
@@ -100,7 +103,7 @@ impl Course {
 
     /// General samples that belong to the training samples `before..after` of the
     /// whole run. Whole numbers only: what a step is short of, a later one gets.
-    fn replayed(&self, before: u64, after: u64) -> Vec<u32> {
+    fn replayed(&mut self, before: u64, after: u64) -> Vec<u32> {
         let Some(Replay { samples, ratio }) = self.replay.filter(|replay| replay.samples > 0)
         else {
             return Vec::new();
@@ -108,15 +111,15 @@ impl Course {
         // What is a whole number but for rounding is one.
         let due = |trained: u64| (trained as f64 * ratio / (1.0 - ratio) + 1e-9).floor() as u64;
         let count = u64::from(samples);
-        let mut order: Option<(u64, Vec<u32>)> = None;
+        let seed = self.seed ^ REPLAY;
+        let known = &mut self.replay_epoch;
         (due(before)..due(after))
             .map(|number| {
                 let (epoch, index) = (number / count, (number % count) as usize);
-                if order.as_ref().is_none_or(|(known, _)| *known != epoch) {
-                    let seed = self.seed ^ REPLAY;
-                    order = Some((epoch, epoch_order(seed, epoch, samples)));
+                if known.as_ref().is_none_or(|(known, _)| *known != epoch) {
+                    *known = Some((epoch, epoch_order(seed, epoch, samples)));
                 }
-                order.as_ref().map_or(0, |(_, order)| order[index])
+                known.as_ref().map_or(0, |(_, order)| order[index])
             })
             .collect()
     }

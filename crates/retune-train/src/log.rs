@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::checkpoint::checkpoints;
+use crate::error::{Error, Result};
 use crate::events::{
     EvalRecord, EventWriter, FinishReason, FinishRecord, Histogram, MetricRecord, MetricsWriter,
     NoticeRecord, SampleRecord, StartRecord, TrainRecord, verbatim,
@@ -58,6 +59,38 @@ struct Since {
 }
 
 impl RunLog {
+    /// Takes away the logs of a run in `output` that left no checkpoint, so that it can
+    /// be begun again.
+    ///
+    /// # Errors
+    /// `File` if they cannot be taken away.
+    pub fn discard(output: &Path) -> Result<()> {
+        let metrics = output.join(METRICS);
+        let text = std::fs::read_to_string(&metrics).unwrap_or_default();
+        let first = text.lines().next().map(serde_json::from_str);
+        let ours = matches!(first, Some(Ok(MetricRecord::Start(_))));
+        if !ours || !checkpoints(output)?.is_empty() {
+            return Ok(());
+        }
+        let runs = output.join(RUNS);
+        let mut logs = vec![metrics];
+        for entry in std::fs::read_dir(&runs).into_iter().flatten().flatten() {
+            if EventWriter::wrote(&entry.file_name()) {
+                logs.push(entry.path());
+            }
+        }
+        for path in logs {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    let problem = format!("cannot be taken away: {error}");
+                    return Err(Error::File { path, problem });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Begins the logs of a new run in its output folder, which is there.
     ///
     /// # Errors

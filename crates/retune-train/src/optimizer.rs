@@ -58,17 +58,17 @@ impl Optimizer {
         &mut self.moments
     }
 
-    /// One step, the first being 1: gradients are multiplied by `grad_scale`, and
+    /// One update, the first being 1: gradients are multiplied by `grad_scale`, and
     /// are zero afterwards.
     ///
     /// # Errors
-    /// Those of the operation; then no parameter has changed.
+    /// Those of the operation, for a parameter; those before it have changed.
     pub fn step(
         &mut self,
         parameters: Vec<&mut Parameter>,
         learning_rate: f64,
         grad_scale: f32,
-        step: u64,
+        update: u64,
     ) -> Result<()> {
         for (parameter, moments) in parameters.into_iter().zip(&mut self.moments) {
             let adamw = AdamW {
@@ -78,7 +78,7 @@ impl Optimizer {
                 eps: self.eps,
                 weight_decay: moments.weight_decay,
                 grad_scale,
-                step: u32::try_from(step).unwrap_or(u32::MAX),
+                step: u32::try_from(update).unwrap_or(u32::MAX),
             };
             parameter.step(&mut moments.exp_avg, &mut moments.exp_avg_sq, &adamw)?;
         }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Steps whose losses are compared with.
 const STEPS: usize = 32;
 /// How many standard deviations above their mean a loss has to be,
@@ -37,7 +39,7 @@ impl fmt::Display for Spike {
 }
 
 /// The losses of the last steps.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Losses {
     recent: VecDeque<f64>,
 }

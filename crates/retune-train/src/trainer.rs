@@ -34,7 +34,10 @@ pub struct Progress {
     pub validations_since_best: u32,
     /// The step behind which the model was validated last.
     pub validated: Option<u64>,
-    /// Steps that were left out since the last one that was not.
+    /// Steps that were left out.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Those since the last one that was not.
     pub skipped_in_a_row: u32,
 }
 
@@ -196,6 +199,7 @@ impl Trainer {
             return Err(error);
         }
         self.progress.step += 1;
+        self.progress.skipped += 1;
         self.progress.skipped_in_a_row = in_a_row;
         observer.event(self, Event::Skipped(&error.to_string()))
     }
@@ -246,8 +250,9 @@ impl Trainer {
         let learning_rate = self.schedule.rate(step);
         let clip = clip_factor(grad_norm, self.config.max_grad_norm);
         let parameters = self.model.parameters();
+        let update = step + 1 - self.progress.skipped;
         self.optimizer
-            .step(parameters, learning_rate, clip, step + 1)?;
+            .step(parameters, learning_rate, clip, update)?;
         let tokens = samples
             .iter()
             .map(|s| s.tokens.input_ids.len() as u64)
@@ -341,7 +346,9 @@ impl Trainer {
         }
         let threshold = self.config.early_stopping_threshold;
         let best = self.progress.best;
-        let better = best.is_none_or(|(_, best)| found.loss < best - threshold);
+        // One that is no number is never the best, whatever there was before.
+        let better =
+            found.loss.is_finite() && best.is_none_or(|(_, best)| found.loss < best - threshold);
         if better {
             self.progress.best = Some((self.progress.step, found.loss));
             self.progress.validations_since_best = 0;

@@ -105,7 +105,7 @@ fn code(error: &anyhow::Error) -> u8 {
 }
 
 /// Whether the reader of our output has gone, as `head` does.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)

@@ -18,6 +18,8 @@ const ENDING: [i32; 2] = [SIGINT, SIGTERM];
 /// it at once.
 pub(crate) struct Signals {
     caught: Arc<AtomicUsize>,
+    /// Whether the next one ends it.
+    again: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -34,7 +36,12 @@ impl Signals {
         // A file that may grow no further is an error of its write, not the end.
         #[cfg(unix)]
         flag::register(SIGXFSZ, Arc::default())?;
-        Ok(Self { caught })
+        Ok(Self { caught, again })
+    }
+
+    /// From now on the first signal ends the process at once.
+    pub(crate) fn release(&self) {
+        self.again.store(true, Ordering::SeqCst);
     }
 
     /// The signal that came, if one did.

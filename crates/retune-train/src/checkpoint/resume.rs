@@ -15,9 +15,9 @@ use crate::error::{Error, Result};
 use crate::fit::Fit;
 use crate::trainer::Trainer;
 
-/// Settings that change no number of the model, and paths, of which the contents
-/// are compared ([`Origin`]).
-const FREE: [&str; 19] = [
+/// Settings that change no number of the model, and those of which what they come to
+/// is compared ([`Origin`]): the contents of paths, the type of products.
+const FREE: [&str; 20] = [
     "model",
     "data",
     "validation_data",
@@ -26,6 +26,7 @@ const FREE: [&str; 19] = [
     "chat_template",
     "output_dir",
     "device",
+    "precision",
     "threads",
     "gradient_checkpointing",
     "memory",
@@ -162,6 +163,7 @@ impl Checkpoint {
             moments.exp_avg_sq = weights.tensor(device, &square, DType::F32)?;
         }
         trainer.progress = self.state.progress.clone();
+        trainer.losses = self.state.losses.clone();
         trainer.saved = Some(trainer.progress.step);
         self.point()
     }

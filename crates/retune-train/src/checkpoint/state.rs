@@ -14,12 +14,16 @@ use crate::data::TrainData;
 use crate::error::{Error, Result};
 use crate::fit::Fit;
 use crate::log::LogPosition;
+use crate::spike::Losses;
 use crate::trainer::Progress;
 
 /// `trainer_state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     pub progress: Progress,
+    /// Losses of the last steps.
+    #[serde(default)]
+    pub losses: Losses,
     /// Optimizer steps of the whole run.
     pub total_steps: u64,
     /// What was trained, and on what.

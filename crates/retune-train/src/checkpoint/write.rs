@@ -21,6 +21,8 @@ use crate::trainer::Trainer;
 /// Endings of folders that are being written, and that are being replaced.
 const PARTIAL: &str = ".tmp";
 const REPLACED: &str = ".old";
+/// Of those that a run went back from.
+const ABANDONED: &str = ".abandoned";
 
 /// A checkpoint whose files are written and that is on its way to the disk, while
 /// training goes on.
@@ -86,6 +88,7 @@ impl Trainer {
         write_json(&folder.join(ABOUT), &about)?;
         let state = State {
             progress: self.progress.clone(),
+            losses: self.losses.clone(),
             total_steps: self.schedule.total_steps,
             origin: self.origin.clone(),
             fit: self.fit,
@@ -184,7 +187,8 @@ fn prune(output: &Path, limit: usize) -> Result<()> {
 
 impl Checkpoint {
     /// Names it in `last`, and what was the best then in `best`: a run may have been
-    /// killed before it did, or go back in what it did.
+    /// killed before it did, or go back in what it did. Checkpoints of later steps, which
+    /// are no longer of this run, get other names.
     pub(super) fn point(&self) -> Result<()> {
         let Some(output) = self.folder.parent() else {
             return Ok(());
@@ -197,9 +201,21 @@ impl Checkpoint {
             }
         };
         named("last", self.state.progress.step)?;
+        for (step, folder) in checkpoints(output)? {
+            if step > self.state.progress.step {
+                let aside = output.join(format!("checkpoint-{step}{ABANDONED}"));
+                remove(&aside)?;
+                rename(&folder, &aside)?;
+            }
+        }
         match self.state.progress.best {
             Some((step, _)) => named("best", step),
-            None => Ok(()),
+            None => match fs::remove_file(output.join("best")) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(unwritable(&output.join("best"), &error))
+                }
+                _ => Ok(()),
+            },
         }
     }
 }

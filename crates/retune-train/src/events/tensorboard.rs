@@ -51,6 +51,11 @@ impl EventWriter {
         Ok(writer)
     }
 
+    /// Whether a file of this name is one of TensorBoard's.
+    pub(crate) fn wrote(name: &std::ffi::OsStr) -> bool {
+        name.to_string_lossy().starts_with(PREFIX)
+    }
+
     /// Goes on in the file `path` at the `position` that a checkpoint remembers.
     /// What was written behind it is cut off.
     ///
@@ -175,6 +180,9 @@ pub fn verbatim(text: &str) -> String {
     indented.join("\n")
 }
 
+/// What names begin with.
+const PREFIX: &str = "events.out.tfevents.";
+
 /// The name but for its last number. TensorBoard looks for `tfevents` in it.
 fn file_name(seconds: f64) -> String {
     let host = gethostname::gethostname();
@@ -188,7 +196,7 @@ fn file_name(seconds: f64) -> String {
     let host: String = host.to_string_lossy().chars().map(plain).collect();
     let host = if host.is_empty() { "localhost" } else { &host };
     format!(
-        "events.out.tfevents.{:010}.{host}.{}",
+        "{PREFIX}{:010}.{host}.{}",
         seconds as u64,
         std::process::id()
     )

@@ -185,3 +185,31 @@ fn what_changes_the_numbers_is_refused_and_named() {
     let said = runs.folder.stdout(&[&resume[..], &more].concat());
     assert!(said.contains("all steps are done: 90 steps"), "{said}");
 }
+
+/// What a run goes back from is kept under other names: it is no longer of this run.
+#[test]
+fn going_back_sets_later_checkpoints_aside() {
+    let runs = Runs::new();
+    let unbroken = saved(&runs);
+    copy(&runs.folder, &unbroken, "back");
+    let folder = runs.folder.path("back");
+    let steps = || -> Vec<u64> {
+        let found = retune_train::checkpoints(&folder).expect("checkpoints");
+        found.into_iter().map(|(step, _)| step).collect()
+    };
+    let first = steps()[0];
+    let named = format!("back/checkpoint-{first}");
+    // `precision: auto` and the type that it means here are one setting; the other is not.
+    let accepted = ["f32", "bf16"].map(|precision| {
+        let resume = ["train", "--resume", &named, "--precision", precision];
+        runs.folder.outcome(&resume).starts_with("exit 0\n")
+    });
+    assert_eq!(accepted.iter().filter(|accepted| **accepted).count(), 1);
+    assert!(
+        folder
+            .join(format!("checkpoint-{STEPS}.abandoned"))
+            .is_dir()
+    );
+    assert_eq!(steps().last(), Some(&STEPS));
+    runs.assert_same(Kind::Lora, &unbroken, "back");
+}

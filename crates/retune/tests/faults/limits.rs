@@ -137,3 +137,61 @@ fn memory_that_runs_out_is_a_clear_end() {
         .refusal(&[&runs.begin(Kind::Lora, "small")[..], &["--memory", "30MB"]].concat());
     assert!(refused.contains("memory sets the limit"), "{refused}");
 }
+
+/// Nothing of it is left that another could spoil, so the same command begins again.
+#[test]
+fn a_run_that_left_no_checkpoint_is_begun_again() {
+    let runs = poisoned();
+    let begin = [&runs.begin(Kind::Lora, "first")[..], &["--seed", "3"]].concat();
+    // All rows are the one that is not finite, so that the first step is.
+    let rows = runs.folder.read("data.jsonl");
+    runs.folder
+        .write("data.jsonl", &rows.replace("are", "are ZZ"));
+    let refused = runs.folder.refusal(&begin);
+    assert!(
+        refused.contains("step 1: the loss is not finite"),
+        "{refused}"
+    );
+    let resume = ["train", "--resume", "--output_dir", "first"];
+    let refused = runs.folder.refusal(&resume);
+    assert!(
+        refused.contains("hint: leave out --resume to begin a run"),
+        "{refused}"
+    );
+    runs.folder.write("data.jsonl", &rows);
+    let said = runs
+        .folder
+        .stdout(&[&begin[..], &["--on_nonfinite", "skip"]].concat());
+    assert!(said.contains("all steps are done: 80 steps"), "{said}");
+    let metrics = runs.folder.read("first/metrics.jsonl");
+    assert_eq!(metrics.matches("\"type\":\"start\"").count(), 1);
+    let events = fs::read_dir(runs.folder.path("first/runs")).expect("a folder");
+    assert_eq!(events.count(), 1);
+    // A step that is left out is no update: the moments count those that were made.
+    let step = runs.folder.read("first/last").replace("checkpoint-", "");
+    let state = runs
+        .folder
+        .read(&format!("first/checkpoint-{step}/trainer_state.json"));
+    let state: Value = serde_json::from_str(&state).expect("JSON");
+    let left_out = metrics.matches("\"type\":\"notice\"").count();
+    assert!(left_out > 0);
+    assert_eq!(state["progress"]["skipped"], left_out);
+}
+
+/// One that is no number is not the best, and a checkpoint that knows of it can be used.
+#[test]
+fn a_validation_that_is_not_finite_is_never_the_best() {
+    let runs = poisoned();
+    let bad = crate::program::row("How many are ZZ?", "None.");
+    runs.folder.write("held.jsonl", &format!("{bad}\n"));
+    let rows = runs.folder.read("data.jsonl").replace("ZZ", "77");
+    runs.folder.write("data.jsonl", &rows);
+    let held = ["--validation_data", "held.jsonl"];
+    let begin = [&runs.begin(Kind::Lora, "run")[..], &held].concat();
+    let said = runs.folder.stdout(&begin);
+    assert!(said.contains("all steps are done: 80 steps"), "{said}");
+    assert!(!runs.folder.path("run/best").exists());
+    let longer = ["--allow-changed", "--max_steps", "84"];
+    let resume = ["train", "--resume", "--output_dir", "run"];
+    runs.folder.stdout(&[&resume[..], &longer].concat());
+}

@@ -154,7 +154,6 @@ impl Runs {
         if retune_train::checkpoints(&folder).is_ok_and(|found| !found.is_empty()) {
             return vec!["train", "--resume", "--output_dir", output];
         }
-        let _ = std::fs::remove_dir_all(folder);
         self.begin(kind, output)
     }
 

@@ -15,7 +15,7 @@ use retune_train::{
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 use super::data::input::{CacheArgs, template_warnings};
-use crate::outcome::Stopped;
+use crate::outcome::{Stopped, is_closed_pipe};
 use crate::progress;
 use crate::signals::Signals;
 pub(crate) use args::{TrainArgs, config};
@@ -62,6 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let plan = planned(&prepared)?;
     let _lock = RunLock::acquire(&output)?;
     let mut trainer = opened(prepared, &plan.0, &plan.1)?;
+    RunLog::discard(&output)?;
     let log = RunLog::create(&mut trainer)?;
     train(trainer, log, &plan.0)
 }
@@ -71,19 +72,21 @@ fn planned(prepared: &Prepared) -> Result<(Device, Plan)> {
     let budget = budget(&prepared.config);
     let device = prepared.device(prepared.config.memory_bytes().map(|_| budget))?;
     let plan = prepared.plan(&device, budget)?;
-    show::beginning(prepared, &device, &plan)?;
+    heard(show::beginning(prepared, &device, &plan))?;
     Ok((device, plan))
 }
 
 /// Trains until the end, or until a signal comes.
 fn train(mut trainer: Trainer, mut log: RunLog, device: &Device) -> Result<()> {
     let signals = Signals::catch()?;
-    let mut watch = Watch::new(&mut log, &signals, trainer.schedule.total_steps);
+    let total = trainer.schedule.total_steps;
+    let mut watch = Watch::new(&mut log, &signals, trainer.progress.step, total);
     let ending = trainer.run(&mut watch);
     watch.finish();
-    log.finish(&trainer, ending.as_ref().ok().copied())?;
+    let logged = log.finish(&trainer, ending.as_ref().ok().copied());
     let ending = ending?;
-    let shown = show::end(&trainer, ending, device);
+    logged?;
+    let shown = heard(show::end(&trainer, ending, device));
     if ending == Ending::Stopped {
         let Some(signal) = signals.caught() else {
             return shown;
@@ -93,6 +96,8 @@ fn train(mut trainer: Trainer, mut log: RunLog, device: &Device) -> Result<()> {
         return Err(Stopped { signal }.into());
     }
     shown?;
+    // What comes now is not saved, and is ended at once.
+    signals.release();
     let (config, steps) = (trainer.config.clone(), trainer.progress.step);
     if config.do_predict {
         // Its memory is needed.
@@ -102,7 +107,15 @@ fn train(mut trainer: Trainer, mut log: RunLog, device: &Device) -> Result<()> {
         super::eval::of_run(&config)?;
         anstream::println!();
     }
-    show::next(&config, steps)
+    heard(show::next(&config, steps))
+}
+
+/// Training goes on where nobody reads what it says.
+fn heard(shown: Result<()>) -> Result<()> {
+    shown.or_else(|error| match is_closed_pipe(&error) {
+        true => Ok(()),
+        false => Err(error),
+    })
 }
 
 /// The data of a run, read while rows are counted.
@@ -124,7 +137,7 @@ pub(crate) fn prepared(
 pub(crate) fn opened(prepared: Prepared, device: &Device, plan: &Plan) -> Result<Trainer> {
     let start = Instant::now();
     let mut trainer = prepared.start(device, plan)?;
-    show::parameters(&mut trainer, start.elapsed())?;
+    heard(show::parameters(&mut trainer, start.elapsed()))?;
     Ok(trainer)
 }
 

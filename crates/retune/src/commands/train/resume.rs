@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use retune_train::config::Purpose;
-use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which};
+use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which, checkpoints};
 
 use super::{Args, config, opened, planned, prepared, train};
 use crate::builtin;
@@ -111,9 +111,10 @@ fn output_of(checkpoint: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Refuses an output folder in which there is a run already, with what can be done.
+/// Refuses an output folder in which there is a run already, with what can be done. One
+/// that left no checkpoint is none: there is nothing to go on from.
 pub(super) fn check_unused(output: &Path) -> Result<()> {
-    if !output.join("metrics.jsonl").exists() {
+    if !output.is_dir() || checkpoints(output)?.is_empty() {
         return Ok(());
     }
     let lock = RunLock::acquire(output)?;

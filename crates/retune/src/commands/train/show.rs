@@ -9,7 +9,7 @@ use retune_compute::{DType, Device};
 use retune_model::Tuning;
 use retune_train::config::{FinetuningType, SchedulerType};
 use retune_train::events::{MetricRecord, read_metrics};
-use retune_train::{Ending, Plan, Prepared, TrainConfig, Trainer};
+use retune_train::{Ending, Plan, Prepared, TrainConfig, Trainer, checkpoints};
 
 use crate::builtin;
 use crate::chart::{Chart, svg, terminal};
@@ -166,7 +166,9 @@ pub(crate) fn end(trainer: &Trainer, ending: Ending, device: &Device) -> Result<
         Some((_, loss)) => format!(" (validation loss {loss:.4})"),
         None => String::new(),
     };
-    line(&mut out, "best", format!("{}{name}", folder.display()))?;
+    if folder.is_dir() {
+        line(&mut out, "best", format!("{}{name}", folder.display()))?;
+    }
     line(
         &mut out,
         "figures",
@@ -203,13 +205,14 @@ pub(crate) fn next(config: &TrainConfig, steps: u64) -> Result<()> {
 /// How to go on with a run that a signal stopped.
 pub(crate) fn stopped(trainer: &Trainer, signal: i32) -> Result<()> {
     let mut out = anstream::stdout().lock();
-    let output = trainer.config.output_dir.display();
-    line(
-        &mut out,
-        "stopped",
-        format!(
-            "by {}; retune train --resume --output_dir {output} goes on",
-            signals::name(signal)
+    let output = &trainer.config.output_dir;
+    let goes_on = match checkpoints(output)?.is_empty() {
+        true => "before there was a checkpoint; the same command begins again".to_owned(),
+        false => format!(
+            "retune train --resume --output_dir {} goes on",
+            output.display()
         ),
-    )
+    };
+    let name = signals::name(signal);
+    line(&mut out, "stopped", format!("by {name}; {goes_on}"))
 }

@@ -19,8 +19,11 @@ pub(crate) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(log: &'a mut RunLog, signals: &'a Signals, steps: u64) -> Self {
-        let bar = ProgressBar::new(steps);
+    /// For a run of `steps` steps, `done` of which an earlier process did.
+    pub(crate) fn new(log: &'a mut RunLog, signals: &'a Signals, done: u64, steps: u64) -> Self {
+        let bar = ProgressBar::new(steps).with_position(done);
+        // The time that is left follows from the steps from here on.
+        bar.reset_eta();
         let template = "{bar:24} {pos}/{len} steps, {msg}{elapsed} gone, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);

@@ -1,6 +1,5 @@
 //! Adapters beside one frozen model: each sequence of a batch may go through its own.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +15,7 @@ use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::layers::Pass;
 use crate::lora_config::LoraConfig;
-use crate::open::{LinearShape, linears};
+use crate::open::{LinearShape, Tuning, linears, lora_name};
 use crate::weights::Weights;
 
 /// A LoRA adapter that is used and not trained.
@@ -57,19 +56,9 @@ impl Adapter {
             });
         }
         let weights = Weights::open_file(&path)?;
-        let name = |linear: &str, part: &str| format!("base_model.model.{linear}.{part}.weight");
         let shapes: Vec<LinearShape> = linears(model.config()).collect();
         let meant = |shape: &&LinearShape| config.target_modules.contains(&shape.name);
-        let wanted: BTreeMap<String, Vec<usize>> = shapes
-            .iter()
-            .filter(meant)
-            .flat_map(|shape| {
-                [
-                    (name(&shape.name, "lora_A"), vec![config.r, shape.input]),
-                    (name(&shape.name, "lora_B"), vec![shape.out, config.r]),
-                ]
-            })
-            .collect();
+        let wanted = Tuning::Lora(config.clone()).trained(model.config());
         weights.check(&wanted, |_| false)?;
         let device = model.norm.weight.value().device();
         let read = |name: String| -> Result<Tensor> {
@@ -87,8 +76,8 @@ impl Adapter {
             if !meant(&shape) {
                 return Ok(None);
             }
-            let a = read(name(&shape.name, "lora_A"))?;
-            let b = read(name(&shape.name, "lora_B"))?;
+            let a = read(lora_name(&shape.name, "lora_A"))?;
+            let b = read(lora_name(&shape.name, "lora_B"))?;
             Ok(Some(LowRankPair {
                 a: packed(&a)?,
                 b: packed(&b)?,

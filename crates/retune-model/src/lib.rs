@@ -2,8 +2,8 @@
 //! saved, and made anew.
 //!
 //! A layer computes `forward(x) -> (y, saved)` and `backward(d_y, saved) ->
-//! d_x`; gradients of parameters accumulate. Files are read in `config` and
-//! `weights` alone, and written in `write`.
+//! d_x`; gradients of parameters accumulate. Tensors' files are read in `weights` alone,
+//! and written in `write`.
 
 #![forbid(unsafe_code)]
 

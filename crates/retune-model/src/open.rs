@@ -10,7 +10,7 @@ use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::Result;
 use crate::layers::{Attention, Block, Linear, Lora, Matrix, Mlp, RmsNorm};
-use crate::lora_config::LoraConfig;
+use crate::lora_config::{LoraConfig, TargetModules};
 use crate::parameter::{Parameter, Vector};
 use crate::pattern::name_matches;
 use crate::weights::Weights;
@@ -33,6 +33,77 @@ pub enum Tuning {
 impl Tuning {
     /// Everything, nothing frozen.
     pub const FULL: Self = Self::Full { freeze: Vec::new() };
+
+    /// What is trained of a model, by name.
+    pub fn trained(&self, model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
+        match self {
+            Self::Frozen => BTreeMap::new(),
+            Self::Full { .. } => {
+                let mut tensors = model.tensors();
+                tensors.retain(|name, _| self.trains(name));
+                tensors
+            }
+            Self::Lora(config) => {
+                let layers = linears(model).filter(|layer| self.adapts(&layer.name));
+                let factors = layers.flat_map(
+                    |LinearShape {
+                         name, out, input, ..
+                     }| {
+                        [
+                            (lora_name(&name, "lora_A"), vec![config.r, input]),
+                            (lora_name(&name, "lora_B"), vec![out, config.r]),
+                        ]
+                    },
+                );
+                factors.collect()
+            }
+        }
+    }
+
+    /// The names and patterns that mean nothing of a model.
+    pub fn unmatched(&self, model: &ModelConfig) -> Vec<String> {
+        let nothing = |pattern: &&String| match self {
+            Self::Frozen => false,
+            Self::Full { .. } => !model
+                .tensors()
+                .keys()
+                .any(|name| name_matches(pattern, name)),
+            Self::Lora(_) => {
+                let one = TargetModules::Name((*pattern).clone());
+                !linears(model).any(|layer| one.contains(&layer.name))
+            }
+        };
+        let patterns: &[String] = match self {
+            Self::Frozen => &[],
+            Self::Full { freeze } => freeze,
+            Self::Lora(config) => match &config.target_modules {
+                TargetModules::Name(name) => std::slice::from_ref(name),
+                TargetModules::Names(names) => names,
+            },
+        };
+        patterns.iter().filter(nothing).cloned().collect()
+    }
+
+    /// Whether this tensor of the model itself is trained.
+    fn trains(&self, name: &str) -> bool {
+        match self {
+            Self::Full { freeze } => !freeze.iter().any(|pattern| name_matches(pattern, name)),
+            _ => false,
+        }
+    }
+
+    /// Whether this linear layer gets LoRA.
+    fn adapts(&self, layer: &str) -> bool {
+        match self {
+            Self::Lora(config) => config.target_modules.contains(layer),
+            _ => false,
+        }
+    }
+}
+
+/// PEFT's name of a layer's `lora_A` or `lora_B`.
+pub(crate) fn lora_name(layer: &str, part: &str) -> String {
+    format!("base_model.model.{layer}.{part}.weight")
 }
 
 /// How a model is opened.
@@ -116,6 +187,11 @@ fn ignored(config: &ModelConfig, name: &str) -> bool {
 }
 
 impl ModelConfig {
+    /// The tensors in the model's file, and their shapes.
+    pub fn tensors(&self) -> BTreeMap<String, Vec<usize>> {
+        shapes(self)
+    }
+
     /// Numbers in the model's file.
     pub fn num_parameters(&self) -> u64 {
         let shapes = shapes(self);
@@ -262,10 +338,7 @@ impl Builder<'_> {
     }
 
     fn trains(&self, name: &str) -> bool {
-        match &self.options.tuning {
-            Tuning::Full { freeze } => !freeze.iter().any(|pattern| name_matches(pattern, name)),
-            _ => false,
-        }
+        self.options.tuning.trains(name)
     }
 
     fn matrix(&self, name: &str, packing: Packing) -> Result<Matrix> {
@@ -307,7 +380,7 @@ impl Builder<'_> {
         let number = self.linears as usize;
         self.linears += 1;
         let lora = match &self.options.tuning {
-            Tuning::Lora(config) if config.target_modules.contains(name) => {
+            Tuning::Lora(config) if self.options.tuning.adapts(name) => {
                 Some(self.lora(name, config)?)
             }
             _ => None,
@@ -332,7 +405,7 @@ impl Builder<'_> {
         let key = RandomKey::new(seed, INIT + self.linears);
         let a = random_uniform::<f32>(self.device, &[config.r, input], key, -bound, bound)?;
         let b = Tensor::zeros(self.device, &[out, config.r], DType::F32)?;
-        let name = |part: &str| format!("base_model.model.{name}.{part}.weight");
+        let name = |part: &str| lora_name(name, part);
         Ok(Lora {
             a: Parameter::new(name("lora_A"), a, dtype)?,
             b: Parameter::new(name("lora_B"), b, dtype)?,

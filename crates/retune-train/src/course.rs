@@ -77,6 +77,13 @@ impl Course {
         (self.per_step as f64 / (1.0 - ratio)).ceil() as usize
     }
 
+    /// How many samples a step has on average: of the data, and of general ones.
+    pub fn mean_samples(&self) -> [f64; 2] {
+        let own = self.train.len() as f64 / self.steps_per_epoch().max(1) as f64;
+        let ratio = self.replay.map_or(0.0, |replay| replay.ratio);
+        [own, own * ratio / (1.0 - ratio)]
+    }
+
     /// The samples of step `step`, the first being 0.
     pub fn samples(&mut self, step: u64) -> StepSamples {
         let per_epoch = self.steps_per_epoch().max(1);

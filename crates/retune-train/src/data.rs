@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use retune_data::{
-    Encoder, Labelled, Prepared, TemplateFault, TokenFile, Tokenizer, prepare, split_tokens,
+    Encoder, Labelled, Preparation, Prepared, TemplateFault, TokenFile, Tokenizer, prepare,
+    split_tokens,
 };
 
 use crate::batch::Numbered;
@@ -15,6 +16,14 @@ use crate::error::{Error, Result};
 
 /// Marks the numbers of general samples.
 const REPLAY_BIT: u32 = 1 << 31;
+
+/// A sample by its number, in words.
+pub(crate) fn named(number: u32) -> String {
+    match number & REPLAY_BIT {
+        0 => format!("sample {number}"),
+        _ => format!("sample {} of replay_data", number & !REPLAY_BIT),
+    }
+}
 
 /// Tokens of all files of a run, and their order.
 #[derive(Debug)]
@@ -109,19 +118,9 @@ impl TrainData {
     /// `Tokens` if a file of tokens cannot be read.
     pub fn step(&mut self, step: u64) -> Result<Vec<Numbered>> {
         let samples = self.course.samples(step);
-        let mut found = Vec::with_capacity(samples.train.len() + samples.replay.len());
-        for number in samples.train {
-            let tokens = self.prepared.tokens.sample(number as usize)?;
-            found.push(Numbered { number, tokens });
-        }
-        for sample in samples.replay {
-            if let Some(replay) = &self.replay {
-                let number = sample | REPLAY_BIT;
-                let tokens = replay.tokens.sample(sample as usize)?;
-                found.push(Numbered { number, tokens });
-            }
-        }
-        Ok(found)
+        let general = samples.replay.into_iter().map(|sample| sample | REPLAY_BIT);
+        let numbers = samples.train.into_iter().chain(general);
+        numbers.map(|number| self.sample(number)).collect()
     }
 
     /// How many samples there are to validate on.
@@ -165,22 +164,59 @@ impl TrainData {
     /// # Errors
     /// `Tokens` if the file of tokens cannot be read.
     pub fn longest_step(&self) -> Result<Vec<Numbered>> {
-        let tokens = &self.prepared.tokens;
-        let mut numbers = self.course.train().to_vec();
-        numbers.sort_by_key(|sample| (std::cmp::Reverse(tokens.tokens(*sample as usize)), *sample));
-        numbers.truncate(self.course.most_samples());
-        let sample = |number: u32| -> Result<Numbered> {
-            let tokens = tokens.sample(number as usize)?;
-            Ok(Numbered { number, tokens })
-        };
-        numbers.into_iter().map(sample).collect()
+        let own = self.course.train().iter();
+        let own = own.map(|sample| (self.prepared.tokens.tokens(*sample as usize), *sample));
+        let general = self.replay.iter().flat_map(|replay| {
+            let samples = 0..replay.tokens.len();
+            samples.map(|sample| (replay.tokens.tokens(sample), sample as u32 | REPLAY_BIT))
+        });
+        let mut samples: Vec<(usize, u32)> = own.chain(general).collect();
+        samples.sort_by_key(|(tokens, number)| (std::cmp::Reverse(*tokens), *number));
+        samples.truncate(self.course.most_samples());
+        let numbers = samples.into_iter().map(|(_, number)| number);
+        numbers.map(|number| self.sample(number)).collect()
     }
 
-    /// Tokens of all samples that are trained on.
-    pub fn train_tokens(&self) -> u64 {
-        let train = self.course.train().iter();
-        let tokens = train.map(|sample| self.prepared.tokens.tokens(*sample as usize) as u64);
-        tokens.sum()
+    /// A sample to learn from, by the number that steps give it.
+    fn sample(&self, number: u32) -> Result<Numbered> {
+        let tokens = match (&self.replay, number & REPLAY_BIT != 0) {
+            (Some(replay), true) => replay.tokens.sample((number & !REPLAY_BIT) as usize)?,
+            _ => self.prepared.tokens.sample(number as usize)?,
+        };
+        Ok(Numbered { number, tokens })
+    }
+
+    /// What became of the rows of each kind of file that there is.
+    pub fn preparations(&self) -> Vec<(&'static str, &Preparation)> {
+        let held = self.validation.as_ref();
+        let held = held.and_then(|held| held.prepared.as_ref());
+        let kinds = [
+            ("data", Some(&self.prepared)),
+            ("validation_data", held),
+            ("replay_data", self.replay.as_ref()),
+        ];
+        let there = kinds
+            .into_iter()
+            .filter_map(|(name, prepared)| Some((name, prepared?)));
+        there
+            .map(|(name, prepared)| (name, &prepared.preparation))
+            .collect()
+    }
+
+    /// Tokens of a step on average, those of general data included.
+    pub fn mean_step_tokens(&self) -> f64 {
+        let mean = |prepared: &Prepared, samples: &[u32]| {
+            let tokens = samples
+                .iter()
+                .map(|sample| prepared.tokens.tokens(*sample as usize));
+            tokens.sum::<usize>() as f64 / samples.len().max(1) as f64
+        };
+        let [own, general] = self.course.mean_samples();
+        let replayed = self.replay.as_ref().map_or(0.0, |replay| {
+            let samples: Vec<u32> = (0..replay.tokens.len() as u32).collect();
+            general * mean(replay, &samples)
+        });
+        own * mean(&self.prepared, self.course.train()) + replayed
     }
 
     /// The largest id among all tokens.

@@ -29,7 +29,7 @@ pub enum Error {
         step: u64,
         /// `loss` or `norm of the gradients`.
         what: &'static str,
-        /// The step's samples, with the loss of each, in words.
+        /// The step's samples, with what each begins with, in words.
         samples: Vec<String>,
     },
     /// The data and the settings do not go together.

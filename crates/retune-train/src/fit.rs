@@ -2,10 +2,10 @@
 
 use retune_compute::ops::{FrozenWeight, Packing};
 use retune_compute::{DType, Device};
-use retune_model::{ModelConfig, head_packing};
+use retune_model::{LoraConfig, ModelConfig, TargetModules, Tuning, head_packing};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{FinetuningType, Switch, TrainConfig};
+use crate::config::{Switch, TrainConfig};
 use crate::error::{Error, Result};
 
 /// How steps are fitted into memory. None of it changes what is computed, but
@@ -35,117 +35,171 @@ pub struct Plan {
 const BATCH_TOKENS: usize = 4096;
 /// Rows of logits that the head has in memory at a time.
 const HEAD_ROWS: usize = 128;
+/// The shortest max_length that is proposed.
+const SHORTEST: usize = 64;
+
+/// What is to be fitted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Demand<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) model: &'a ModelConfig,
+    pub(crate) tuning: &'a Tuning,
+    pub(crate) dtype: DType,
+    pub(crate) checkpointing: Switch,
+    /// Tokens of the longest step, and of the longest sample.
+    pub(crate) lengths: [usize; 2],
+    /// How large batches have to be, if that is settled.
+    pub(crate) batch_tokens: Option<usize>,
+}
 
 /// Chooses what is fastest within `budget` bytes: first the packing of weights is
 /// given up, then activations are kept no longer, then batches get smaller.
-/// `step_tokens` are those of the longest step, `longest` those of the longest
-/// sample; `batch_tokens` says how large batches have to be, if that is settled.
 ///
 /// # Errors
-/// `Data` if nothing fits, with what the least demanding choice would take.
-pub(crate) fn plan(
-    device: &Device,
-    model: &ModelConfig,
-    config: &TrainConfig,
-    dtype: DType,
-    [step_tokens, longest]: [usize; 2],
-    batch_tokens: Option<usize>,
-    budget: u64,
-) -> Result<Plan> {
-    let estimate = Estimate {
-        device,
-        model,
-        config,
-        dtype,
-    };
-    let recomputes: &[bool] = match config.gradient_checkpointing {
-        Switch::Auto => &[false, true],
-        Switch::On => &[true],
-        Switch::Off => &[false],
-    };
-    let most = BATCH_TOKENS.max(longest).min(step_tokens.max(1));
-    let mut tokens = batch_tokens.unwrap_or(most);
-    let mut least = u64::MAX;
-    loop {
-        for &recompute in recomputes {
-            for packing in [Packing::Both, Packing::Forward, Packing::Rows] {
-                let model_bytes = estimate.model(packing);
-                let peak_bytes = model_bytes + estimate.activations(tokens, recompute);
-                if peak_bytes <= budget {
-                    let fit = Fit {
-                        recompute,
-                        batch_tokens: tokens,
-                    };
-                    return Ok(Plan {
-                        packing,
-                        fit,
-                        model_bytes,
-                        peak_bytes,
-                    });
-                }
-                least = least.min(peak_bytes);
-            }
-        }
-        if tokens <= longest.max(1) || batch_tokens.is_some() {
-            break;
-        }
-        tokens = (tokens / 2).max(longest);
-    }
-    Err(Error::Data {
+/// `Data` if nothing fits, with what the least demanding choice would take, and which
+/// settings would fit.
+pub(crate) fn plan(demand: &Demand<'_>, config: &TrainConfig, budget: u64) -> Result<Plan> {
+    let lora = Tuning::Lora(LoraConfig {
+        r: config.r,
+        lora_alpha: config.lora_alpha as f32,
+        lora_dropout: 0.0,
+        use_rslora: config.use_rslora,
+        target_modules: TargetModules::Name("all-linear".to_owned()),
+    });
+    demand.fit(budget).map_err(|least| Error::Data {
         problem: format!(
-            "this run takes at least {:.2} GB of tensors, and may take {:.2} GB\nhint: a smaller max_length than {} helps, or gradient_checkpointing: auto, precision: bf16, finetuning_type: lora, a smaller model; memory sets the limit",
+            "this run takes at least {:.2} GB of tensors, and may take {:.2} GB\nhint: {}; memory sets the limit",
             least as f64 / 1e9,
             budget as f64 / 1e9,
-            config.max_length
+            demand.alternatives(&lora, budget)
         ),
     })
 }
 
-struct Estimate<'a> {
-    device: &'a Device,
-    model: &'a ModelConfig,
-    config: &'a TrainConfig,
-    dtype: DType,
-}
-
-impl Estimate<'_> {
-    /// The linear layers of a block: outputs and inputs.
-    fn linears(&self) -> [[usize; 2]; 7] {
-        let model = self.model;
-        let (c, inner) = (model.hidden_size, model.intermediate_size);
-        let q = model.num_attention_heads * model.head_dim;
-        let kv = model.num_key_value_heads * model.head_dim;
-        [
-            [q, c],
-            [kv, c],
-            [kv, c],
-            [c, q],
-            [inner, c],
-            [inner, c],
-            [c, inner],
-        ]
+impl<'a> Demand<'a> {
+    /// The first choice that fits, or the bytes of the least demanding one.
+    fn fit(&self, budget: u64) -> std::result::Result<Plan, u64> {
+        let [step_tokens, longest] = self.lengths;
+        let recomputes: &[bool] = match self.checkpointing {
+            Switch::Auto => &[false, true],
+            Switch::On => &[true],
+            Switch::Off => &[false],
+        };
+        let most = BATCH_TOKENS.max(longest).min(step_tokens.max(1));
+        let mut tokens = self.batch_tokens.unwrap_or(most);
+        let mut least = u64::MAX;
+        let packings = [Packing::Both, Packing::Forward, Packing::Rows];
+        let models = packings.map(|packing| (packing, self.weights(packing)));
+        loop {
+            for &recompute in recomputes {
+                for (packing, model_bytes) in models {
+                    let peak_bytes = model_bytes + self.activations(tokens, recompute);
+                    if peak_bytes <= budget {
+                        let fit = Fit {
+                            recompute,
+                            batch_tokens: tokens,
+                        };
+                        return Ok(Plan {
+                            packing,
+                            fit,
+                            model_bytes,
+                            peak_bytes,
+                        });
+                    }
+                    least = least.min(peak_bytes);
+                }
+            }
+            if tokens <= longest.max(1) || self.batch_tokens.is_some() {
+                return Err(least);
+            }
+            tokens = (tokens / 2).max(longest);
+        }
     }
 
-    fn model(&self, packing: Packing) -> u64 {
-        let layers = self.model.num_hidden_layers;
-        let vocabulary = [self.model.vocab_size, self.model.hidden_size];
-        let tables = if self.model.tie_word_embeddings { 1 } else { 2 };
-        let linears = self.linears();
-        let full = self.config.finetuning_type == FinetuningType::Full;
+    /// Which other settings would fit, in words: one of them, or if none does all together.
+    fn alternatives(&self, lora: &'a Tuning, budget: u64) -> String {
+        let mut all = *self;
+        let mut names = Vec::new();
+        let mut fitting = Vec::new();
+        let mut consider = |name: String, change: &dyn Fn(Self) -> Self| {
+            all = change(all);
+            if let Ok(plan) = change(*self).fit(budget) {
+                fitting.push(format!("{name} ({:.2} GB)", plan.peak_bytes as f64 / 1e9));
+            }
+            names.push(name);
+        };
+        if self.checkpointing == Switch::Off {
+            consider("gradient_checkpointing: auto".to_owned(), &|demand| Self {
+                checkpointing: Switch::Auto,
+                ..demand
+            });
+        }
+        if self.dtype == DType::F32 {
+            consider("precision: bf16".to_owned(), &|demand| Self {
+                dtype: DType::BF16,
+                ..demand
+            });
+        }
+        if matches!(self.tuning, Tuning::Full { .. }) {
+            consider("finetuning_type: lora".to_owned(), &|demand| Self {
+                tuning: lora,
+                ..demand
+            });
+        }
+        let [step_tokens, longest] = self.lengths;
+        // Not below what a question and its answer have.
+        let shorter = std::iter::successors(Some(longest / 2), |length| Some(length / 2));
+        let shorter = shorter.take_while(|length| *length >= SHORTEST);
+        let cut = |length: usize| {
+            move |demand: Self| Self {
+                lengths: [
+                    step_tokens.min(step_tokens / longest.max(1) * length),
+                    length,
+                ],
+                batch_tokens: None,
+                ..demand
+            }
+        };
+        let shorter: Vec<usize> = shorter.collect();
+        let fits = |length: &&usize| cut(**length)(*self).fit(budget).is_ok();
+        if let Some(length) = shorter.iter().find(fits).or(shorter.last()) {
+            consider(format!("max_length: {length}"), &cut(*length));
+        }
+        match (fitting.is_empty(), all.fit(budget)) {
+            (false, _) => format!("it fits with {}", fitting.join(", or with ")),
+            (true, Ok(plan)) => format!(
+                "it fits with all of {} ({:.2} GB)",
+                names.join(", "),
+                plan.peak_bytes as f64 / 1e9
+            ),
+            (true, Err(least)) => format!(
+                "the least that other settings can make of it is {:.2} GB, so it wants more memory or a smaller model",
+                least as f64 / 1e9
+            ),
+        }
+    }
+
+    fn weights(&self, packing: Packing) -> u64 {
+        let numbers = |shape: &[usize]| shape.iter().product::<usize>() as u64;
         // Value, gradient, two moments, and a copy for products of bf16.
         let copy = if self.dtype == DType::BF16 { 2 } else { 0 };
-        let trained = |numbers: usize| (numbers * (16 + copy)) as u64;
-        let weight = |shape: [usize; 2], packing: Packing| match full {
-            true => trained(shape[0] * shape[1]),
-            false => FrozenWeight::packed_bytes(self.device, shape, self.dtype, packing) as u64,
-        };
-        let block: u64 = linears.iter().map(|shape| weight(*shape, packing)).sum();
-        let lora = |[out, input]: &[usize; 2]| trained(self.config.r * (out + input));
-        let terms: u64 = match full {
-            true => 0,
-            false => linears.iter().map(lora).sum(),
-        };
-        tables * weight(vocabulary, head_packing(packing)) + layers as u64 * (block + terms)
+        let trained = self.tuning.trained(self.model);
+        let frozen = self.model.tensors().into_iter();
+        let frozen = frozen.filter(|(name, _)| !trained.contains_key(name));
+        let frozen = frozen.map(|(name, shape)| match <[usize; 2]>::try_from(&shape[..]) {
+            Ok(matrix) => {
+                let layer = name.contains(".layers.");
+                let packing = if layer {
+                    packing
+                } else {
+                    head_packing(packing)
+                };
+                FrozenWeight::packed_bytes(self.device, matrix, self.dtype, packing) as u64
+            }
+            Err(_) => 4 * numbers(&shape),
+        });
+        let trained = trained.values().map(|shape| (16 + copy) * numbers(shape));
+        frozen.sum::<u64>() + trained.sum::<u64>()
     }
 
     /// What a forward and backward pass over `tokens` keeps at its peak.

@@ -1,7 +1,7 @@
 //! What is written down of a run: `metrics.jsonl`, and TensorBoard's files.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::checkpoint::checkpoints;
 use crate::error::{Error, Result};
 use crate::events::{
     EvalRecord, EventWriter, FinishReason, FinishRecord, Histogram, MetricRecord, MetricsWriter,
-    NoticeRecord, SampleRecord, StartRecord, TrainRecord, verbatim,
+    NoticeRecord, SampleRecord, StartRecord, TrainRecord, system_clock, verbatim,
 };
 use crate::trainer::{Ending, Event, StepReport, Trainer};
 
@@ -154,7 +154,7 @@ impl RunLog {
             train_samples: trainer.data.course.train().len() as u64,
             eval_samples: trainer.data.validation_samples() as u64,
             trainable_parameters: trainable,
-            time: now(),
+            time: system_clock()(),
         }))?;
         self.flush()
     }
@@ -282,7 +282,7 @@ impl RunLog {
             reason,
             tokens: trainer.progress.tokens,
             seconds: self.seconds,
-            time: now(),
+            time: system_clock()(),
         }))?;
         self.metrics.sync()?;
         self.events.sync()?;
@@ -302,10 +302,4 @@ pub(crate) fn gradients(trainer: &mut Trainer) -> Histogram {
         histogram.add(&parameter.grad.to_f32_vec());
     }
     histogram
-}
-
-/// Seconds since 1970.
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
 }

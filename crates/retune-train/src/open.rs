@@ -1,15 +1,18 @@
 //! A run from its settings.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use retune_compute::{CpuOptions, DType, Device, Tier};
-use retune_model::{Decoder, LoraConfig, ModelConfig, OpenOptions, TargetModules, Tuning};
+use retune_model::{
+    Decoder, LoraConfig, ModelConfig, OpenOptions, TargetModules, Tuning, name_matches,
+};
 
 use crate::checkpoint::{Changes, Checkpoint, Origin};
 use crate::config::{FinetuningType, Precision, TrainConfig};
 use crate::data::TrainData;
 use crate::error::{Error, Result};
-use crate::fit::{Plan, plan};
+use crate::fit::{Demand, Plan, plan};
 use crate::optimizer::Optimizer;
 use crate::schedule::Schedule;
 use crate::spike::Losses;
@@ -54,6 +57,7 @@ impl Prepared {
         }
         let model = ModelConfig::open(&config.model)?;
         let tuning = tuning(&config)?;
+        check_names(&config, &tuning, &model)?;
         let data = TrainData::open(&config, cache, progress)?;
         let largest = data.largest_id()?;
         if largest as usize >= model.vocab_size {
@@ -87,17 +91,17 @@ impl Prepared {
     /// # Errors
     /// `Data` if it does not.
     pub fn plan(&self, device: &Device, budget: u64) -> Result<Plan> {
-        let lengths = self.data.step_lengths();
         let checkpoint = self.checkpoint.as_ref();
-        plan(
+        let demand = Demand {
             device,
-            &self.model,
-            &self.config,
-            self.dtype,
-            lengths,
-            checkpoint.map(|checkpoint| checkpoint.fit().batch_tokens),
-            budget,
-        )
+            model: &self.model,
+            tuning: &self.tuning,
+            dtype: self.dtype,
+            checkpointing: self.config.gradient_checkpointing,
+            lengths: self.data.step_lengths(),
+            batch_tokens: checkpoint.map(|checkpoint| checkpoint.fit().batch_tokens),
+        };
+        plan(&demand, &self.config, budget)
     }
 
     /// The device that the settings ask for.
@@ -216,6 +220,45 @@ fn tuning(config: &TrainConfig) -> Result<Tuning> {
         use_rslora: config.use_rslora,
         target_modules,
     }))
+}
+
+/// Holds the names in `freeze`, `target_modules` and `learning_rates` against what the
+/// model has: one that means nothing is a mistake.
+fn check_names(config: &TrainConfig, tuning: &Tuning, model: &ModelConfig) -> Result<()> {
+    let mut problems = Vec::new();
+    let (setting, what) = match tuning {
+        Tuning::Full { .. } => ("freeze", "no tensor of the model"),
+        _ => ("target_modules", "no linear layer of the model"),
+    };
+    // What an adapter's file names is not of this run's settings.
+    if config.adapter.is_none() {
+        for name in tuning.unmatched(model) {
+            problems.push(format!("{setting}: {name} is {what}"));
+        }
+    }
+    let trained = tuning.trained(model);
+    for pattern in config.learning_rates.keys() {
+        if !trained.keys().any(|name| name_matches(pattern, name)) {
+            problems.push(format!(
+                "learning_rates: {pattern} is nothing that is trained"
+            ));
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    // The part before `weight` or `bias` tells them apart.
+    let tensors = model.tensors();
+    let names = trained.keys().chain(tensors.keys());
+    let parts: BTreeSet<&str> = names.filter_map(|name| name.rsplit('.').nth(1)).collect();
+    let parts: Vec<&str> = parts.into_iter().collect();
+    Err(Error::Data {
+        problem: format!(
+            "{}\nhint: there are {}",
+            problems.join("\n"),
+            parts.join(", ")
+        ),
+    })
 }
 
 fn schedule(config: &TrainConfig, steps_per_epoch: u64) -> Schedule {

@@ -87,12 +87,13 @@ impl Optimizer {
 }
 
 /// The rate of a parameter beside that of the schedule: its own in
-/// `learning_rates` (the last pattern that matches), times the decay of its
+/// `learning_rates` (the longest pattern that matches), times the decay of its
 /// layer. The embedding lies below the first block, the last norm and the head
 /// are as high as the last block.
 fn rate_factor(name: &str, layers: usize, config: &TrainConfig) -> f64 {
     let own = config.learning_rates.iter();
-    let own = own.rev().find(|(pattern, _)| name_matches(pattern, name));
+    let own = own.filter(|(pattern, _)| name_matches(pattern, name));
+    let own = own.max_by_key(|(pattern, _)| pattern.len());
     let own = own.map_or(1.0, |(_, rate)| rate / config.learning_rate);
     let below = match (layer_of(name), name.contains("embed_tokens")) {
         (Some(layer), _) => layers.saturating_sub(layer + 1),
@@ -128,5 +129,9 @@ mod tests {
         let b = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight";
         assert_eq!(factor(&config, b), 1.0);
         assert_eq!(factor(&config, &b.replace("lora_B", "lora_A")), 0.5);
+        config
+            .learning_rates
+            .insert("layers.1.mlp.*_proj.lora_B".to_owned(), 4e-3);
+        assert_eq!(factor(&config, b), 2.0);
     }
 }

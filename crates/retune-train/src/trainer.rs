@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{Numbered, batches};
 use crate::checkpoint::{Origin, Saving};
 use crate::config::{OnNonfinite, TrainConfig};
-use crate::data::TrainData;
+use crate::data::{TrainData, named};
 use crate::error::{Error, Result};
 use crate::events::Histogram;
 use crate::fit::Fit;
@@ -224,23 +224,35 @@ impl Trainer {
         }
     }
 
-    /// One optimizer step: the gradient of the mean loss over all scored tokens of
-    /// its samples, clipped, and AdamW.
+    /// One optimizer step: an [`update`](Self::update) by its samples.
     ///
     /// # Errors
     /// `NonFinite`, and then no parameter has changed; those of data, model and `observer`.
     pub fn step(&mut self, observer: &mut dyn Observer) -> Result<StepReport> {
+        let samples = self.data.step(self.progress.step)?;
+        self.update(&samples, observer)
+    }
+
+    /// Learns from `samples`: the gradient of the mean loss over all their scored tokens,
+    /// clipped, and AdamW.
+    ///
+    /// # Errors
+    /// As for [`step`](Self::step).
+    pub fn update(
+        &mut self,
+        samples: &[Numbered],
+        observer: &mut dyn Observer,
+    ) -> Result<StepReport> {
         let start = Instant::now();
         let step = self.progress.step;
-        let samples = self.data.step(step)?;
-        let (loss, scored) = self.backward(&samples, step)?;
+        let (loss, scored) = self.backward(samples, step)?;
         let mut parameters = self.model.parameters();
         let grad_norm = norm(parameters.iter().map(|parameter| &parameter.grad));
         if !(loss.is_finite() && grad_norm.is_finite()) {
             for parameter in &mut parameters {
                 parameter.grad.fill_zero();
             }
-            return Err(self.non_finite(&samples, loss));
+            return Err(self.non_finite(samples, loss));
         }
         let logged = self.config.logging_histograms;
         if logged && (step + 1).is_multiple_of(self.config.logging_steps) {
@@ -282,10 +294,7 @@ impl Trainer {
 
     /// Adds the gradients of a step's samples. Returned are the mean loss, and
     /// over how many scored tokens.
-    ///
-    /// # Errors
-    /// Those of the model.
-    pub fn backward(&mut self, samples: &[Numbered], step: u64) -> Result<(f64, u64)> {
+    fn backward(&mut self, samples: &[Numbered], step: u64) -> Result<(f64, u64)> {
         let batches = batches(samples, self.fit.batch_tokens)?;
         let scored: usize = batches.iter().map(|batch| batch.rows.len()).sum();
         let share = 1.0 / scored as f32;
@@ -364,7 +373,7 @@ impl Trainer {
     fn describe(&self, sample: &Numbered) -> String {
         let ids = &sample.tokens.input_ids;
         let text = self.data.tokenizer().decode(&ids[..ids.len().min(64)]);
-        format!("sample {}: {text:?}", sample.number)
+        format!("{}: {text:?}", named(sample.number))
     }
 
     /// The device that the model is on.

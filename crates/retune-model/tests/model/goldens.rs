@@ -18,7 +18,7 @@ struct Tolerance {
     loss: f64,
 }
 
-/// Ceilings, with the largest error seen behind each.
+/// Ceilings: of logits, absolutely; of gradients and losses, relatively.
 const TOLERANCES: [Tolerance; 2] = [
     Tolerance {
         dtype: DType::F32,

@@ -143,10 +143,10 @@ pub struct TrainConfig {
     /// Optimizer steps, instead of num_train_epochs
     #[schemars(range(min = 1))]
     pub max_steps: Option<u64>,
-    /// Samples that go through the model at a time
+    /// Samples of a step; how many go through the model at a time follows from the memory
     #[schemars(range(min = 1))]
     pub per_device_train_batch_size: usize,
-    /// Batches of an optimizer step
+    /// What per_device_train_batch_size is multiplied by for a step
     #[schemars(range(min = 1))]
     pub gradient_accumulation_steps: usize,
     /// The highest learning rate
@@ -162,7 +162,7 @@ pub struct TrainConfig {
     /// The rate at the end
     #[schemars(range(min = 0.0))]
     pub min_lr: f64,
-    /// Rates of their own, by tensor name, such as lora_B: 1e-3
+    /// Rates of their own, by tensor name, such as lora_B: 1e-3; the longest name counts
     #[schemars(schema_with = "schema::rates")]
     pub learning_rates: BTreeMap<String, f64>,
     /// What the rate of a layer is to that of the layer above it
@@ -211,6 +211,6 @@ pub struct TrainConfig {
     /// Optimizer steps between checkpoints
     #[schemars(range(min = 1))]
     pub save_steps: u64,
-    /// How many checkpoints are kept, besides the best one; 0 for all
+    /// How many checkpoints are kept, the last and the best in any case; 0 for all
     pub save_total_limit: usize,
 }

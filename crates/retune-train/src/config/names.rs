@@ -51,7 +51,7 @@ pub const FOREIGN: &[(&str, &str)] = &[
     ),
     (
         "per_device_eval_batch_size",
-        "leave it out; per_device_train_batch_size holds there too",
+        "leave it out; how many samples are validated on at a time follows from the memory",
     ),
     ("optim", "leave it out; AdamW is the optimizer"),
     ("optimizer", "leave it out; AdamW is the optimizer"),

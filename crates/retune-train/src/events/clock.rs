@@ -1,4 +1,4 @@
-//! The one place in which a log takes the time.
+//! The time, as the logs take it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

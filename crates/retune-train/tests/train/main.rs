@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod curve;
 mod events;
 mod metrics;
 mod steps;

@@ -15,8 +15,8 @@ use crate::output::thousands;
 
 /// Say what a training will take: tokens, steps, memory and time.
 ///
-/// Takes the settings of `retune train`, and runs the longest step once, without
-/// writing anything. Memory and time are measured on it.
+/// Takes the settings of `retune train`, and takes a step of the longest samples, twice,
+/// without writing anything. Memory and time are measured on it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -42,9 +42,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(_) => prepared.device(None)?.profiled(),
         None => prepared.device(None)?,
     };
-    let plan = prepared.plan(&device, budget(&prepared.config))?;
-    show::beginning(&prepared, &device, &plan)?;
+    let plan = prepared.plan(&device, budget(&prepared.config));
+    show::beginning(&prepared, &device, plan.as_ref().ok())?;
     schedule(&prepared)?;
+    let plan = plan?;
     let mut trainer = opened(prepared, &device, &plan)?;
     measure(&mut trainer, plan.peak_bytes)?;
     match args.profile {
@@ -65,23 +66,18 @@ fn schedule(prepared: &Prepared) -> Result<()> {
     Ok(())
 }
 
-/// One forward and backward pass of the longest step, twice: the first pays for
-/// memory that the second finds ready.
+/// A step of the longest samples, twice: the first pays for memory that the second
+/// finds ready.
 fn measure(trainer: &mut Trainer, expected: u64) -> Result<()> {
     let device = trainer.device();
     let samples = trainer.data.longest_step()?;
-    trainer.backward(&samples, 0)?;
-    let start = Instant::now();
-    trainer.backward(&samples, 0)?;
-    let longest = start.elapsed().as_secs_f64();
-    let tokens: usize = samples
-        .iter()
-        .map(|sample| sample.tokens.input_ids.len())
-        .sum();
+    trainer.update(&samples, &mut Unobserved)?;
+    let step = trainer.update(&samples, &mut Unobserved)?;
+    let longest = step.time.as_secs_f64();
+    let tokens = step.tokens;
     let speed = tokens as f64 / longest.max(1e-9);
     let peak = device.memory().peak as f64;
-    let all = trainer.data.train_tokens() as f64 / trainer.data.course.train().len() as f64;
-    let per_step = all * trainer.samples_per_step() as f64;
+    let per_step = trainer.data.mean_step_tokens();
     let seconds = per_step * trainer.schedule.total_steps as f64 / speed;
     let mut out = anstream::stdout().lock();
     show::line(
@@ -89,7 +85,7 @@ fn measure(trainer: &mut Trainer, expected: u64) -> Result<()> {
         "longest",
         format!(
             "a step of {} tokens takes {longest:.2} s ({speed:.0} tokens/s); its tensors take {:.2} GB at the peak, {:+.0} % of what was expected",
-            thousands(tokens as u64),
+            thousands(tokens),
             peak / 1e9,
             100.0 * (peak / expected as f64 - 1.0)
         ),

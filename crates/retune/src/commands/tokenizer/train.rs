@@ -19,6 +19,8 @@ use crate::progress;
 
 /// Tokens that are shown.
 const SHOWN: usize = 8;
+/// Rows that are listed where they could not be used.
+const LISTED: usize = 20;
 
 /// Learn a byte-level BPE tokenizer from all texts of data files.
 ///
@@ -139,8 +141,12 @@ fn show(
     )?;
     writeln!(out, "longest     {}", plain(&longest.join(" ")))?;
     writeln!(out, "written to  {}", args.output.display())?;
-    for row in trained.unusable.iter().take(20) {
+    for row in trained.unusable.iter().take(LISTED) {
         writeln!(out, "skipped: {}", plain(row))?;
+    }
+    if trained.unusable.len() > LISTED {
+        let more = thousands((trained.unusable.len() - LISTED) as u64);
+        writeln!(out, "skipped: … and {more} more")?;
     }
     Ok(())
 }

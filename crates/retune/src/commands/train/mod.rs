@@ -71,9 +71,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn planned(prepared: &Prepared) -> Result<(Device, Plan)> {
     let budget = budget(&prepared.config);
     let device = prepared.device(prepared.config.memory_bytes().map(|_| budget))?;
-    let plan = prepared.plan(&device, budget)?;
-    heard(show::beginning(prepared, &device, &plan))?;
-    Ok((device, plan))
+    let plan = prepared.plan(&device, budget);
+    heard(show::beginning(prepared, &device, plan.as_ref().ok()))?;
+    Ok((device, plan?))
 }
 
 /// Trains until the end, or until a signal comes.

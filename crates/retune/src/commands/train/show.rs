@@ -6,8 +6,9 @@ use std::time::Duration;
 use anstyle::Style;
 use anyhow::Result;
 use retune_compute::{DType, Device};
+use retune_data::{LeftOut, Preparation};
 use retune_model::Tuning;
-use retune_train::config::{FinetuningType, SchedulerType};
+use retune_train::config::SchedulerType;
 use retune_train::events::{MetricRecord, read_metrics};
 use retune_train::{Ending, Plan, Prepared, TrainConfig, Trainer, checkpoints};
 
@@ -19,19 +20,24 @@ use crate::signals;
 const HEAD: Style = Style::new().bold();
 const WIDTH: usize = 78;
 const ROWS: usize = 14;
+/// Rows of each kind that are listed.
+const LISTED: usize = 5;
 
 pub(crate) fn line(out: &mut impl Write, name: &str, value: impl std::fmt::Display) -> Result<()> {
     writeln!(out, "{HEAD}{name:<10}{HEAD:#} {value}")?;
     Ok(())
 }
 
-/// What is about to happen: model, device, data, steps, memory.
-pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: &Plan) -> Result<()> {
+/// What is about to happen: model, device, data, steps, memory if it fits.
+pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: Option<&Plan>) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let config = &prepared.config;
-    let what = match config.finetuning_type {
-        FinetuningType::Lora => format!("LoRA, r {}, lora_alpha {}", config.r, config.lora_alpha),
-        FinetuningType::Full => "all weights".to_owned(),
+    let what = match &prepared.tuning {
+        Tuning::Lora(lora) => format!("LoRA, r {}, lora_alpha {}", lora.r, lora.lora_alpha),
+        Tuning::Full { freeze } if !freeze.is_empty() => {
+            format!("all weights but {}", plain(&freeze.join(", ")))
+        }
+        _ => "all weights".to_owned(),
     };
     let model = plain(&builtin::shown(&config.model));
     line(
@@ -45,25 +51,15 @@ pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: &Plan) -> Re
     };
     line(&mut out, "device", format!("{}, {dtype}", device.name()))?;
     let data = &prepared.data;
-    let preparation = &data.prepared.preparation;
-    let mut samples = format!(
+    let samples = format!(
         "{} samples to learn from, {} to validate on",
         thousands(data.course.train().len() as u64),
         thousands(data.validation_samples() as u64)
     );
-    let dropped = preparation.over_long.len() as u64;
-    if dropped + preparation.cut > 0 {
-        samples.push_str(&format!(
-            "; too long: {} dropped, {} cut",
-            thousands(dropped),
-            thousands(preparation.cut)
-        ));
-    }
-    if !preparation.unusable.is_empty() {
-        let count = preparation.unusable.len() as u64;
-        samples.push_str(&format!("; {} rows could not be used", thousands(count)));
-    }
     line(&mut out, "data", samples)?;
+    for (files, preparation) in data.preparations() {
+        rows_left_out(&mut out, files, preparation)?;
+    }
     let schedule = &prepared.schedule;
     let kind = match schedule.kind {
         SchedulerType::Linear => "linear",
@@ -86,6 +82,9 @@ pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: &Plan) -> Re
             }
         ),
     )?;
+    let Some(plan) = plan else {
+        return Ok(());
+    };
     line(
         &mut out,
         "memory",
@@ -101,6 +100,46 @@ pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: &Plan) -> Re
             thousands(plan.fit.batch_tokens as u64)
         ),
     )
+}
+
+/// What became of rows that are not learned from as they are, and the first of them.
+fn rows_left_out(out: &mut impl Write, files: &str, preparation: &Preparation) -> Result<()> {
+    let Preparation {
+        cut,
+        over_long,
+        unusable,
+        ..
+    } = preparation;
+    let count = |rows: u64| match rows {
+        1 => "1 row".to_owned(),
+        _ => format!("{} rows", thousands(rows)),
+    };
+    if *cut > 0 {
+        line(out, "", format!("{files}: {} cut, too long", count(*cut)))?;
+    }
+    let kinds = [
+        ("left out, too long", over_long),
+        ("left out, of no use", unusable),
+    ];
+    for (what, rows) in kinds.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+        line(
+            out,
+            "",
+            format!("{files}: {} {what}", count(rows.len() as u64)),
+        )?;
+        for LeftOut { place, reason } in rows.iter().take(LISTED) {
+            line(out, "", format!("  {}: {}", plain(place), plain(reason)))?;
+        }
+        if rows.len() > LISTED {
+            let more = thousands((rows.len() - LISTED) as u64);
+            line(
+                out,
+                "",
+                format!("  … and {more} more; retune data lint lists them"),
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// How much of the model is trained; `opened` is how long it took to open.

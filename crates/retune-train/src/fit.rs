@@ -227,3 +227,101 @@ impl<'a> Demand<'a> {
         (tokens * all + head) as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use retune_compute::ops::Packing;
+
+    use super::*;
+
+    /// The shape of Qwen2.5-0.5B.
+    fn model() -> ModelConfig {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = serde_json::json!({
+            "model_type": "qwen2", "vocab_size": 151_936, "hidden_size": 896,
+            "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+            "num_key_value_heads": 2, "max_position_embeddings": 32_768,
+            "tie_word_embeddings": true,
+        });
+        let path = folder.path().join("config.json");
+        std::fs::write(path, config.to_string()).expect("written");
+        ModelConfig::open(folder.path()).expect("a model")
+    }
+
+    fn lora(r: usize, layers: &str) -> Tuning {
+        Tuning::Lora(LoraConfig {
+            r,
+            lora_alpha: 32.0,
+            lora_dropout: 0.0,
+            use_rslora: false,
+            target_modules: TargetModules::Name(layers.to_owned()),
+        })
+    }
+
+    fn demand<'a>(device: &'a Device, model: &'a ModelConfig, tuning: &'a Tuning) -> Demand<'a> {
+        Demand {
+            device,
+            model,
+            tuning,
+            dtype: DType::BF16,
+            checkpointing: Switch::Off,
+            lengths: [1024, 512],
+            batch_tokens: None,
+        }
+    }
+
+    #[test]
+    fn weights_count_what_is_trained_and_what_is_not() {
+        let (device, model) = (Device::cpu(), model());
+        let bytes = |tuning: &Tuning| demand(&device, &model, tuning).weights(Packing::Rows);
+        // Values, gradients and moments in f32, and a copy in bf16.
+        let numbers = model.num_parameters();
+        assert_eq!(bytes(&Tuning::FULL), 18 * numbers);
+        let frozen = Tuning::Full {
+            freeze: vec!["embed_tokens".to_owned()],
+        };
+        // Where it is kept, memory is handed out in larger pieces.
+        let saved = (bytes(&Tuning::FULL) - bytes(&frozen)) as f64;
+        let expected = 16.0 * 151_936.0 * 896.0;
+        assert!((saved / expected - 1.0).abs() < 0.02, "{saved} {expected}");
+        // An adapter of another rank, or of one kind of layer.
+        let step = |r: usize, layers: &str| bytes(&lora(r, layers)) - bytes(&Tuning::Frozen);
+        assert_eq!(step(64, "q_proj"), 18 * 24 * 64 * (896 + 896));
+        assert_eq!(step(256, "all-linear"), 32 * step(8, "all-linear"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_what_would() {
+        let (device, model, full) = (Device::cpu(), model(), Tuning::FULL);
+        let lora = lora(8, "all-linear");
+        let demand = |tuning| demand(&device, &model, tuning);
+        let said = |demand: Demand<'_>, gigabytes: f64| {
+            let budget = (1e9 * gigabytes) as u64;
+            let refused = plan(&demand, &TrainConfig::default(), budget);
+            refused.expect_err("it does not fit").to_string()
+        };
+        let text = said(demand(&full), 4.0);
+        assert!(text.contains("this run takes at least 9."), "{text}");
+        assert!(
+            text.contains("it fits with finetuning_type: lora ("),
+            "{text}"
+        );
+        let text = said(demand(&lora), 1.7);
+        assert!(
+            text.contains("it fits with gradient_checkpointing: auto ("),
+            "{text}"
+        );
+        let wide = Demand {
+            dtype: DType::F32,
+            ..demand(&full)
+        };
+        let text = said(wide, 1.4);
+        let all = "it fits with all of gradient_checkpointing: auto, precision: bf16, finetuning_type: lora, max_length: ";
+        assert!(text.contains(all), "{text}");
+        let text = said(demand(&lora), 0.5);
+        assert!(
+            text.contains("it wants more memory or a smaller model"),
+            "{text}"
+        );
+    }
+}

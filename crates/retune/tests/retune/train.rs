@@ -267,14 +267,49 @@ fn a_plan_measures_what_training_takes_and_writes_nothing() {
     assert!(refused.contains("this run takes at least"), "{refused}");
 }
 
+/// Rows that are not used are counted and shown, whichever file they stand in.
+#[test]
+fn rows_that_are_left_out_are_told_of_each_file() {
+    let folder = folder();
+    let long = row("How many?", &"They are 3. ".repeat(40));
+    folder.write("data.jsonl", &format!("{}{long}\n", rows()));
+    folder.write(
+        "held.jsonl",
+        &format!("{}{}", rows(), format!("{long}\n").repeat(7)),
+    );
+    let more = ["--validation_data", "held.jsonl", "--max_length", "200"];
+    let plan = [&["plan"], &BASE[1..], &more].concat();
+    let said = folder.stdout(&plan);
+    for part in [
+        "data: 1 row left out, too long",
+        "validation_data: 7 rows left out, too long",
+        "  held.jsonl, row 201 (line 201)",
+        "  … and 2 more; retune data lint lists them",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
 #[test]
 fn what_cannot_be_trained_is_said_before_anything_is_written() {
     let folder = folder();
     for (more, part) in [
         (vec!["--model", "nowhere"], "nowhere"),
         (
-            vec!["--target_modules", "x_proj"],
+            vec!["--target_modules", "q_proj,x_proj"],
+            "target_modules: x_proj is no linear layer of the model\nhint: there are ",
+        ),
+        (
+            vec!["--finetuning_type", "full", "--freeze", "embed_token"],
+            "freeze: embed_token is no tensor of the model\nhint: there are down_proj, embed_tokens, ",
+        ),
+        (
+            vec!["--finetuning_type", "full", "--freeze", "*"],
             "nothing of the model is trained",
+        ),
+        (
+            vec!["--learning_rates", "lora_C=1e-3"],
+            "learning_rates: lora_C is nothing that is trained",
         ),
         (vec!["--learning_rate", "nan"], "learning_rate"),
         (

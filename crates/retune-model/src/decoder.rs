@@ -17,7 +17,7 @@ use crate::layers::{Block, BlockSaved, Matrix, Pass, RmsNorm};
 use crate::parameter::Parameter;
 
 /// Rows whose logits are in memory at a time.
-const CHUNK_ROWS: usize = 128;
+pub const CHUNK_ROWS: usize = 128;
 
 /// Sequences that go through a model together, packed end to end.
 #[derive(Debug, Clone)]

@@ -265,11 +265,11 @@ fn encoder(config: &TrainConfig) -> Result<(Encoder, Vec<TemplateFault>)> {
     let encoder = Encoder {
         tokenizer: Arc::new(Tokenizer::open_with_template(
             &config.model,
-            config.chat_template(),
+            config.chat_template.as_deref(),
         )?),
         labels: config.label_options(),
         max_length: config.max_length,
-        over_long: config.over_long(),
+        over_long: config.over_long,
     };
     let warnings = encoder.check_template()?;
     Ok((encoder, warnings))

@@ -2,7 +2,7 @@
 
 use retune_compute::ops::{FrozenWeight, Packing};
 use retune_compute::{DType, Device};
-use retune_model::{LoraConfig, ModelConfig, TargetModules, Tuning, head_packing};
+use retune_model::{CHUNK_ROWS, LoraConfig, ModelConfig, TargetModules, Tuning, head_packing};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Switch, TrainConfig};
@@ -33,8 +33,6 @@ pub struct Plan {
 
 /// Tokens that go through a model together where memory allows.
 const BATCH_TOKENS: usize = 4096;
-/// Rows of logits that the head has in memory at a time.
-const HEAD_ROWS: usize = 128;
 /// The shortest max_length that is proposed.
 const SHORTEST: usize = 64;
 
@@ -222,7 +220,7 @@ impl<'a> Demand<'a> {
             false => layers * kept + passing,
             true => layers * 4 * c + kept + passing,
         };
-        let rows = HEAD_ROWS.min(tokens);
+        let rows = CHUNK_ROWS.min(tokens);
         let head = rows * model.vocab_size * (4 + 2 * narrow) + 8 * tokens * c;
         (tokens * all + head) as u64
     }

@@ -1,9 +1,9 @@
 //! Settings as the plain arguments of what uses them.
 
-use std::path::Path;
+
 
 use retune_data::source::{ReadOptions, encoding_for_label};
-use retune_data::{BadRows, DataOptions, LabelOptions, Learn, OverLong};
+use retune_data::{BadRows, DataOptions, LabelOptions};
 
 use super::TrainConfig;
 use crate::error::{Error, Mistake, Place, Result};
@@ -47,24 +47,9 @@ impl TrainConfig {
     /// How samples are labelled.
     pub fn label_options(&self) -> LabelOptions {
         LabelOptions {
-            learn: self.learn(),
+            learn: self.train_on,
             system: self.system.clone(),
         }
-    }
-
-    /// What is learned from.
-    pub fn learn(&self) -> Learn {
-        self.train_on
-    }
-
-    /// What is done with conversations of more tokens than `max_length`.
-    pub fn over_long(&self) -> OverLong {
-        self.over_long
-    }
-
-    /// A chat template to use instead of the model's own.
-    pub fn chat_template(&self) -> Option<&Path> {
-        self.chat_template.as_deref()
     }
 
     /// The most memory to use; none for what is free.

@@ -65,23 +65,20 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_used() {
     files.sort();
     assert_eq!(files.len(), 6, "{files:?}");
     let mut dice = Dice::new(4);
-    let (mut cut, mut flipped) = (0, 0);
     let (cuts, flips) = (times(1, 20), times(6, 500));
     for (name, size) in &files {
         for _ in 0..cuts {
             let length = dice.below(*size) as usize;
             is_found(&runs, &unbroken, name, &|bytes| bytes.truncate(length));
-            cut += 1;
         }
     }
     for number in 0..flips {
         let (name, size) = &files[number % files.len()];
         let (at, bit) = (dice.below(*size) as usize, dice.below(8));
         is_found(&runs, &unbroken, name, &|bytes| bytes[at] ^= 1 << bit);
-        flipped += 1;
     }
-    report("files cut off", cut, files.len() * cuts);
-    report("bits flipped", flipped, flips);
+    report("files cut off", files.len() * cuts);
+    report("bits flipped", flips);
 }
 
 #[test]

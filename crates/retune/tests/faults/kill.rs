@@ -64,7 +64,6 @@ fn a_run_that_is_killed_at_any_moment_ends_in_the_same_bytes() {
         report(
             &format!("{kind:?}: killed at random moments, {number} runs"),
             killed,
-            killed,
         );
     }
 }
@@ -99,7 +98,6 @@ fn a_run_that_is_killed_while_it_saves_ends_in_the_same_bytes() {
         }
         report(
             &format!("{kind:?}: killed inside a save, {number} runs"),
-            inside,
             inside,
         );
     }

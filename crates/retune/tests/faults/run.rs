@@ -15,10 +15,9 @@ pub(crate) fn times(few: usize, many: usize) -> usize {
     }
 }
 
-/// Says how it went.
-pub(crate) fn report(what: &str, passed: usize, tried: usize) {
-    eprintln!("{what}: {passed}/{tried}");
-    assert_eq!(passed, tried, "{what}");
+/// Says how often something was tried; each time, it was checked there and then.
+pub(crate) fn report(what: &str, times: usize) {
+    eprintln!("{what}: {times}");
 }
 
 /// Numbers that look random and are the same in every run of the tests.

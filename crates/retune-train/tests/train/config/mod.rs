@@ -142,8 +142,8 @@ fn the_same_can_be_said_in_yaml_toml_and_json() {
     assert_eq!(config.lr_scheduler_type, SchedulerType::Cosine);
     assert_eq!(config.layout, Some(Layout::ShareGpt));
     assert_eq!(config.columns["conversations"], "talk");
-    assert_eq!(config.learn(), Learn::LastAnswer);
-    assert_eq!(config.over_long(), OverLong::TruncatePrompt);
+    assert_eq!(config.train_on, Learn::LastAnswer);
+    assert_eq!(config.over_long, OverLong::TruncatePrompt);
     assert_eq!(config.sample_by, SampleBy::Paragraph);
     assert_eq!(config.system.as_deref(), Some("two\nlines\n"));
     assert_eq!(config.target_modules, ["q_proj"]);

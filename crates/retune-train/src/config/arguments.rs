@@ -1,7 +1,5 @@
 //! Settings as the plain arguments of what uses them.
 
-
-
 use retune_data::source::{ReadOptions, encoding_for_label};
 use retune_data::{BadRows, DataOptions, LabelOptions};
 

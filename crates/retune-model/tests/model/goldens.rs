@@ -127,6 +127,15 @@ fn golden(case: &str, file: &str, name: &str) -> Vec<f32> {
         .to_f32_vec()
 }
 
+/// How much two directions are one.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let product = |a: &[f32], b: &[f32]| -> f64 {
+        let pairs = a.iter().zip(b);
+        pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    product(a, b) / (product(a, a) * product(b, b)).sqrt()
+}
+
 fn relative_norm(found: &[f32], expected: &[f32]) -> f64 {
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let pairs = found.iter().zip(expected);
@@ -222,6 +231,7 @@ fn gradients_are_those_of_pytorch() {
                     (&together, Activations::Keep),
                     (&together, Activations::Recompute),
                     (&alone, Activations::Keep),
+                    (&alone, Activations::Recompute),
                 ] {
                     let mut model = open(case, &device, tolerance.dtype, tuning.clone());
                     let (found, gradients) = gradients(&mut model, batches, activations);
@@ -240,6 +250,8 @@ fn gradients_are_those_of_pytorch() {
                             "{case} {:?} {name}: {error}",
                             tolerance.dtype
                         );
+                        let along = cosine(&gradient, &expected);
+                        assert!(along > 0.999, "{case} {name}: {along}");
                     }
                 }
             }
@@ -335,6 +347,41 @@ fn greedy_text_is_that_of_pytorch() {
             assert_eq!(ids, expected, "{case} {name}");
         }
     }
+}
+
+/// In bf16, each token is PyTorch's where the second most likely one is farther away than
+/// the ceiling of errors.
+#[test]
+fn greedy_text_in_bf16_is_that_of_pytorch_where_it_is_decided() {
+    let device = Device::cpu();
+    let ceiling = TOLERANCES[1].logits as f32;
+    let mut decided = 0;
+    for case in CASES {
+        let text = json(case, "generate.json");
+        let prompt = text["prompt"].as_array().unwrap().len();
+        for (name, tuning) in [("greedy", Tuning::Frozen), ("greedy_lora", lora(case))] {
+            let ids: Vec<u32> = serde_json::from_value(text[name].clone()).unwrap();
+            let logits = |dtype| {
+                let model = open(case, &device, dtype, tuning.clone());
+                let logits = model.logits(&ids, &Segments::single(ids.len())).unwrap();
+                (logits.to_f32_vec(), model.config().vocab_size)
+            };
+            let ((exact, vocabulary), (found, _)) = (logits(DType::F32), logits(DType::BF16));
+            let largest = exact.iter().fold(0f32, |most, v| most.max(v.abs()));
+            let rows = exact.chunks(vocabulary).zip(found.chunks(vocabulary));
+            for ((exact, found), next) in rows.zip(&ids[1..]).skip(prompt - 1) {
+                let next = *next as usize;
+                let others = (0..vocabulary).filter(|id| *id != next);
+                let second = others.clone().map(|id| exact[id]).fold(f32::MIN, f32::max);
+                if exact[next] - second > ceiling * largest {
+                    decided += 1;
+                    let beaten = others.map(|id| found[id]).all(|value| value < found[next]);
+                    assert!(beaten, "{case} {name}: another token than {next}");
+                }
+            }
+        }
+    }
+    assert!(decided > 100, "{decided}");
 }
 
 #[test]

@@ -12,15 +12,17 @@ use crate::error::{Error, Result};
 pub enum TargetModules {
     /// One name, or `all-linear`.
     Name(String),
-    /// The last parts of their names, such as `q_proj`.
+    /// The last parts of their names, such as `q_proj` or `layers.0.self_attn.q_proj`.
     Names(Vec<String>),
 }
 
 impl TargetModules {
     /// Whether the layer of that name (`model.layers.0.mlp.up_proj`) is meant.
     pub(crate) fn contains(&self, layer: &str) -> bool {
-        let last = layer.rsplit('.').next().unwrap_or(layer);
-        let meant = |name: &String| name == last || name == layer;
+        let meant = |name: &String| {
+            let before = layer.strip_suffix(name.as_str());
+            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
         match self {
             Self::Name(name) => name == "all-linear" || meant(name),
             Self::Names(names) => names.iter().any(meant),

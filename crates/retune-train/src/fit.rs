@@ -116,6 +116,8 @@ impl<'a> Demand<'a> {
 
     /// Which other settings would fit, in words: one of them, or if none does all together.
     fn alternatives(&self, lora: &'a Tuning, budget: u64) -> String {
+        // A run that goes on may change nothing that its numbers follow from.
+        let goes_on = self.batch_tokens.is_some();
         let mut all = *self;
         let mut names = Vec::new();
         let mut fitting = Vec::new();
@@ -132,13 +134,13 @@ impl<'a> Demand<'a> {
                 ..demand
             });
         }
-        if self.dtype == DType::F32 {
+        if self.dtype == DType::F32 && !goes_on {
             consider("precision: bf16".to_owned(), &|demand| Self {
                 dtype: DType::BF16,
                 ..demand
             });
         }
-        if matches!(self.tuning, Tuning::Full { .. }) {
+        if matches!(self.tuning, Tuning::Full { .. }) && !goes_on {
             consider("finetuning_type: lora".to_owned(), &|demand| Self {
                 tuning: lora,
                 ..demand
@@ -160,8 +162,10 @@ impl<'a> Demand<'a> {
         };
         let shorter: Vec<usize> = shorter.collect();
         let fits = |length: &&usize| cut(**length)(*self).fit(budget).is_ok();
-        if let Some(length) = shorter.iter().find(fits).or(shorter.last()) {
-            consider(format!("max_length: {length}"), &cut(*length));
+        let length = shorter.iter().find(fits).or(shorter.last());
+        if let Some(length) = length.filter(|_| !goes_on) {
+            let name = format!("max_length: {length} without the rows that are longer");
+            consider(name, &cut(*length));
         }
         match (fitting.is_empty(), all.fit(budget)) {
             (false, _) => format!("it fits with {}", fitting.join(", or with ")),
@@ -170,6 +174,9 @@ impl<'a> Demand<'a> {
                 names.join(", "),
                 plan.peak_bytes as f64 / 1e9
             ),
+            (true, Err(_)) if goes_on => {
+                "it goes on where there is as much memory as it had".to_owned()
+            }
             (true, Err(least)) => format!(
                 "the least that other settings can make of it is {:.2} GB, so it wants more memory or a smaller model",
                 least as f64 / 1e9

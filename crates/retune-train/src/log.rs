@@ -66,10 +66,16 @@ impl RunLog {
     /// `File` if they cannot be taken away.
     pub fn discard(output: &Path) -> Result<()> {
         let metrics = output.join(METRICS);
-        let text = std::fs::read_to_string(&metrics).unwrap_or_default();
-        let first = text.lines().next().map(serde_json::from_str);
-        let ours = matches!(first, Some(Ok(MetricRecord::Start(_))));
-        if !ours || !checkpoints(output)?.is_empty() {
+        let Ok(text) = std::fs::read_to_string(&metrics) else {
+            return Ok(());
+        };
+        // It was ended before its first line was whole, or that is as a run begins.
+        let ours = text.split_once('\n').is_none_or(|(first, _)| {
+            matches!(serde_json::from_str(first), Ok(MetricRecord::Start(_)))
+        });
+        // Checkpoints may have been moved away, but `last` stays.
+        let saved = output.join("last").exists() || !checkpoints(output)?.is_empty();
+        if !ours || saved {
             return Ok(());
         }
         let runs = output.join(RUNS);

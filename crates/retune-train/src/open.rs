@@ -57,7 +57,9 @@ impl Prepared {
         }
         let model = ModelConfig::open(&config.model)?;
         let tuning = tuning(&config)?;
-        check_names(&config, &tuning, &model)?;
+        if resume.is_none() {
+            check_names(&config, &tuning, &model)?;
+        }
         let data = TrainData::open(&config, cache, progress)?;
         let largest = data.largest_id()?;
         if largest as usize >= model.vocab_size {
@@ -159,6 +161,7 @@ impl Prepared {
             fit: plan.fit,
             progress: Progress::default(),
             origin,
+            set_aside: Vec::new(),
             saved: None,
             saving: None,
             losses: Losses::default(),
@@ -225,40 +228,42 @@ fn tuning(config: &TrainConfig) -> Result<Tuning> {
 /// Holds the names in `freeze`, `target_modules` and `learning_rates` against what the
 /// model has: one that means nothing is a mistake.
 fn check_names(config: &TrainConfig, tuning: &Tuning, model: &ModelConfig) -> Result<()> {
-    let mut problems = Vec::new();
-    let (setting, what) = match tuning {
-        Tuning::Full { .. } => ("freeze", "no tensor of the model"),
-        _ => ("target_modules", "no linear layer of the model"),
+    // The part before `weight` or `bias` tells tensors apart.
+    let parts = |names: &mut dyn Iterator<Item = &String>| {
+        let parts = names.filter_map(|name| name.rsplit('.').nth(1));
+        let parts: BTreeSet<&str> = parts.collect();
+        parts.into_iter().collect::<Vec<_>>().join(", ")
     };
+    let (tensors, trained) = (model.tensors(), tuning.trained(model));
+    let (setting, what, there) = match tuning {
+        Tuning::Full { .. } => ("freeze", "no tensor", parts(&mut tensors.keys())),
+        _ => {
+            let linear = |name: &&String| name.contains("_proj.");
+            let layers = parts(&mut tensors.keys().filter(linear));
+            ("target_modules", "no linear layer of a block", layers)
+        }
+    };
+    let mut problems = Vec::new();
     // What an adapter's file names is not of this run's settings.
     if config.adapter.is_none() {
         for name in tuning.unmatched(model) {
-            problems.push(format!("{setting}: {name} is {what}"));
+            problems.push(format!("{setting}: {name} is {what}; there are {there}"));
         }
     }
-    let trained = tuning.trained(model);
     for pattern in config.learning_rates.keys() {
         if !trained.keys().any(|name| name_matches(pattern, name)) {
+            let there = parts(&mut trained.keys());
             problems.push(format!(
-                "learning_rates: {pattern} is nothing that is trained"
+                "learning_rates: {pattern} is nothing that is trained; there are {there}"
             ));
         }
     }
-    if problems.is_empty() {
-        return Ok(());
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Data {
+            problem: problems.join("\n"),
+        }),
     }
-    // The part before `weight` or `bias` tells them apart.
-    let tensors = model.tensors();
-    let names = trained.keys().chain(tensors.keys());
-    let parts: BTreeSet<&str> = names.filter_map(|name| name.rsplit('.').nth(1)).collect();
-    let parts: Vec<&str> = parts.into_iter().collect();
-    Err(Error::Data {
-        problem: format!(
-            "{}\nhint: there are {}",
-            problems.join("\n"),
-            parts.join(", ")
-        ),
-    })
 }
 
 fn schedule(config: &TrainConfig, steps_per_epoch: u64) -> Schedule {

@@ -134,6 +134,8 @@ pub struct Trainer {
     pub progress: Progress,
     /// What it was begun with.
     pub origin: Origin,
+    /// Later checkpoints of a run that went back, by their new names.
+    pub set_aside: Vec<PathBuf>,
     /// The step of the last checkpoint.
     pub(crate) saved: Option<u64>,
     /// A checkpoint that is on its way.

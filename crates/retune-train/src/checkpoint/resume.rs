@@ -165,6 +165,7 @@ impl Checkpoint {
         trainer.progress = self.state.progress.clone();
         trainer.losses = self.state.losses.clone();
         trainer.saved = Some(trainer.progress.step);
-        self.point()
+        trainer.set_aside = self.point()?;
+        Ok(())
     }
 }

@@ -188,11 +188,12 @@ fn prune(output: &Path, limit: usize) -> Result<()> {
 impl Checkpoint {
     /// Names it in `last`, and what was the best then in `best`: a run may have been
     /// killed before it did, or go back in what it did. Checkpoints of later steps, which
-    /// are no longer of this run, get other names.
-    pub(super) fn point(&self) -> Result<()> {
+    /// are no longer of this run, get other names, which are returned.
+    pub(super) fn point(&self) -> Result<Vec<PathBuf>> {
         let Some(output) = self.folder.parent() else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let mut aside = Vec::new();
         let named = |pointer: &str, step: u64| {
             let name = format!("checkpoint-{step}");
             match output.join(&name).is_dir() {
@@ -203,20 +204,30 @@ impl Checkpoint {
         named("last", self.state.progress.step)?;
         for (step, folder) in checkpoints(output)? {
             if step > self.state.progress.step {
-                let aside = output.join(format!("checkpoint-{step}{ABANDONED}"));
-                remove(&aside)?;
-                rename(&folder, &aside)?;
+                let name = format!("checkpoint-{step}{ABANDONED}");
+                // Those of an earlier time are kept, too.
+                let others = (2..).map(|number| format!("{name}-{number}"));
+                let names = std::iter::once(name.clone()).chain(others);
+                let mut free = names
+                    .map(|name| output.join(name))
+                    .filter(|path| !path.exists());
+                let path = free.next().expect("numbers do not end");
+                rename(&folder, &path)?;
+                aside.push(path);
             }
         }
-        match self.state.progress.best {
-            Some((step, _)) => named("best", step),
+        let best = self.state.progress.best.map(|(step, _)| step);
+        match best.filter(|step| output.join(format!("checkpoint-{step}")).is_dir()) {
+            Some(step) => named("best", step)?,
+            // What it names is no longer of this run.
             None => match fs::remove_file(output.join("best")) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(unwritable(&output.join("best"), &error))
+                    return Err(unwritable(&output.join("best"), &error));
                 }
-                _ => Ok(()),
+                _ => {}
             },
         }
+        Ok(aside)
     }
 }
 

@@ -209,4 +209,24 @@ fn going_back_sets_later_checkpoints_aside() {
     );
     assert_eq!(steps().last(), Some(&STEPS));
     runs.assert_same(Kind::Lora, &unbroken, "back");
+    // Once more: what was set aside stays, and the best of a later step is none.
+    let first = steps()[0];
+    let named = format!("back/checkpoint-{first}");
+    fs::write(folder.join("best"), format!("checkpoint-{STEPS}")).expect("written");
+    let longer = ["--max_steps", "84", "--allow-changed"];
+    let resume = ["train", "--resume", &named];
+    let said = runs.folder.stdout(&[&resume[..], &longer].concat());
+    let aside = format!("back/checkpoint-{STEPS}.abandoned-2");
+    assert!(said.contains(&format!("set aside  {aside}")), "{said}");
+    assert!(runs.folder.path(&aside).is_dir());
+    assert!(
+        folder
+            .join(format!("checkpoint-{STEPS}.abandoned"))
+            .is_dir()
+    );
+    let best = fs::read_to_string(folder.join("best")).unwrap_or_default();
+    assert!(
+        best.is_empty() || folder.join(best.trim()).is_dir(),
+        "{best}"
+    );
 }

@@ -167,6 +167,23 @@ fn a_run_that_left_no_checkpoint_is_begun_again() {
     assert_eq!(metrics.matches("\"type\":\"start\"").count(), 1);
     let events = fs::read_dir(runs.folder.path("first/runs")).expect("a folder");
     assert_eq!(events.count(), 1);
+    // One that was ended before its first line leaves no more than its name.
+    fs::create_dir(runs.folder.path("second")).expect("a folder");
+    runs.folder.write("second/metrics.jsonl", "");
+    let second: Vec<&str> = begin
+        .iter()
+        .map(|word| if *word == "first" { "second" } else { word })
+        .collect();
+    runs.folder
+        .stdout(&[&second[..], &["--on_nonfinite", "skip"]].concat());
+    // What was saved was once there, wherever it is now.
+    for (_, folder) in retune_train::checkpoints(&runs.folder.path("second")).expect("a folder") {
+        fs::remove_dir_all(folder).expect("removed");
+    }
+    let kept = runs.folder.read("second/metrics.jsonl");
+    let refused = runs.folder.refusal(&second);
+    assert!(refused.contains("second holds another run"), "{refused}");
+    assert_eq!(runs.folder.read("second/metrics.jsonl"), kept);
     // A step that is left out is no update: the moments count those that were made.
     let step = runs.folder.read("first/last").replace("checkpoint-", "");
     let state = runs

@@ -284,7 +284,7 @@ fn rows_that_are_left_out_are_told_of_each_file() {
         "data: 1 row left out, too long",
         "validation_data: 7 rows left out, too long",
         "  held.jsonl, row 201 (line 201)",
-        "  … and 2 more; retune data lint lists them",
+        "  … and 2 more",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -297,11 +297,11 @@ fn what_cannot_be_trained_is_said_before_anything_is_written() {
         (vec!["--model", "nowhere"], "nowhere"),
         (
             vec!["--target_modules", "q_proj,x_proj"],
-            "target_modules: x_proj is no linear layer of the model\nhint: there are ",
+            "target_modules: x_proj is no linear layer of a block; there are down_proj, gate_proj, k_proj, ",
         ),
         (
             vec!["--finetuning_type", "full", "--freeze", "embed_token"],
-            "freeze: embed_token is no tensor of the model\nhint: there are down_proj, embed_tokens, ",
+            "freeze: embed_token is no tensor; there are down_proj, embed_tokens, ",
         ),
         (
             vec!["--finetuning_type", "full", "--freeze", "*"],
@@ -309,7 +309,7 @@ fn what_cannot_be_trained_is_said_before_anything_is_written() {
         ),
         (
             vec!["--learning_rates", "lora_C=1e-3"],
-            "learning_rates: lora_C is nothing that is trained",
+            "learning_rates: lora_C is nothing that is trained; there are lora_A, lora_B",
         ),
         (vec!["--learning_rate", "nan"], "learning_rate"),
         (

@@ -98,6 +98,9 @@ fn train(mut trainer: Trainer, mut log: RunLog, device: &Device) -> Result<()> {
     shown?;
     // What comes now is not saved, and is ended at once.
     signals.release();
+    if let Some(signal) = signals.caught().filter(|_| trainer.config.do_predict) {
+        return Err(Stopped { signal }.into());
+    }
     let (config, steps) = (trainer.config.clone(), trainer.progress.step);
     if config.do_predict {
         // Its memory is needed.

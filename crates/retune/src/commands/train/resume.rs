@@ -7,7 +7,7 @@ use anyhow::Result;
 use retune_train::config::Purpose;
 use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which, checkpoints};
 
-use super::{Args, config, opened, planned, prepared, train};
+use super::{Args, config, opened, planned, prepared, show, train};
 use crate::builtin;
 use crate::outcome::input_fault;
 use crate::output::{plain, thousands};
@@ -84,6 +84,7 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
     let prepared = prepared(config, Some((checkpoint, changes)), &args.cache)?;
     let (device, plan) = planned(&prepared)?;
     let mut trainer = opened(prepared, &device, &plan)?;
+    super::heard(show::set_aside(&trainer))?;
     let output = trainer.config.output_dir.clone();
     let log = match position.filter(|position| position.is_there(&output)) {
         Some(position) => RunLog::resume(&mut trainer, &position)?,
@@ -114,10 +115,19 @@ fn output_of(checkpoint: &Path) -> Result<PathBuf> {
 /// Refuses an output folder in which there is a run already, with what can be done. One
 /// that left no checkpoint is none: there is nothing to go on from.
 pub(super) fn check_unused(output: &Path) -> Result<()> {
-    if !output.is_dir() || checkpoints(output)?.is_empty() {
+    if !output.is_dir() {
         return Ok(());
     }
+    let begun = output.join("metrics.jsonl").exists();
+    let saved = output.join("last").exists() || !checkpoints(output)?.is_empty();
+    if !begun && !saved {
+        return Ok(());
+    }
+    // It may be on its way.
     let lock = RunLock::acquire(output)?;
+    if !saved {
+        return Ok(());
+    }
     let found = Checkpoint::find(output, &Which::Last);
     drop(lock);
     let folder = output.display();

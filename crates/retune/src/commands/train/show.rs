@@ -132,11 +132,7 @@ fn rows_left_out(out: &mut impl Write, files: &str, preparation: &Preparation) -
         }
         if rows.len() > LISTED {
             let more = thousands((rows.len() - LISTED) as u64);
-            line(
-                out,
-                "",
-                format!("  … and {more} more; retune data lint lists them"),
-            )?;
+            line(out, "", format!("  … and {more} more"))?;
         }
     }
     Ok(())
@@ -166,6 +162,20 @@ pub(crate) fn parameters(trainer: &mut Trainer, opened: Duration) -> Result<()> 
             opened.as_secs_f64()
         ),
     )
+}
+
+/// Which checkpoints are no longer of a run that goes back.
+pub(crate) fn set_aside(trainer: &Trainer) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    for path in &trainer.set_aside {
+        let path = plain(&path.display().to_string());
+        line(
+            &mut out,
+            "set aside",
+            format!("{path}, of a later step; delete it when you like"),
+        )?;
+    }
+    Ok(())
 }
 
 /// How it went: the curve, where things are.

@@ -22,12 +22,14 @@ impl<'a> Watch<'a> {
     /// For a run of `steps` steps, `done` of which an earlier process did.
     pub(crate) fn new(log: &'a mut RunLog, signals: &'a Signals, done: u64, steps: u64) -> Self {
         let bar = ProgressBar::new(steps).with_position(done);
-        // The time that is left follows from the steps from here on.
-        bar.reset_eta();
+
         let template = "{bar:24} {pos}/{len} steps, {msg}{elapsed} gone, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
+        // The time that is left follows from the steps behind those that are seen here.
+        bar.tick();
+        bar.reset_eta();
         Self {
             log,
             signals,

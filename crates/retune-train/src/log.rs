@@ -16,6 +16,8 @@ use crate::trainer::{Ending, Event, StepReport, Trainer};
 /// The logs' names in the output folder.
 const METRICS: &str = "metrics.jsonl";
 const RUNS: &str = "runs";
+/// What the first of them begins with.
+const BEGINNING: &str = r#"{"type":"start","#;
 
 /// Writes a run's events into its output folder.
 pub struct RunLog {
@@ -69,10 +71,11 @@ impl RunLog {
         let Ok(text) = std::fs::read_to_string(&metrics) else {
             return Ok(());
         };
-        // It was ended before its first line was whole, or that is as a run begins.
-        let ours = text.split_once('\n').is_none_or(|(first, _)| {
-            matches!(serde_json::from_str(first), Ok(MetricRecord::Start(_)))
-        });
+        // Its first line is that of a run, or was on its way to become one.
+        let ours = match text.split_once('\n') {
+            Some((first, _)) => matches!(serde_json::from_str(first), Ok(MetricRecord::Start(_))),
+            None => text.starts_with(BEGINNING) || BEGINNING.starts_with(&text),
+        };
         // Checkpoints may have been moved away, but `last` stays.
         let saved = output.join("last").exists() || !checkpoints(output)?.is_empty();
         if !ours || saved {

@@ -1,7 +1,7 @@
 //! The training loop against PyTorch: ten steps of its schedule, clip and AdamW.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use retune_compute::{DType, Device};
 use retune_data::Labelled;
@@ -12,10 +12,7 @@ use retune_train::{
 };
 use serde_json::{Value, json};
 
-fn goldens(case: &str) -> PathBuf {
-    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../retune-model/tests/goldens");
-    goldens.join(case)
-}
+use crate::steps::goldens;
 
 fn read(case: &str, name: &str) -> Value {
     let text = fs::read_to_string(goldens(case).join(name)).expect("a golden");

@@ -9,7 +9,7 @@ use retune_model::{Activations, Batch, Decoder, LoraConfig, OpenOptions, Tuning}
 use retune_train::{Numbered, batches};
 use sha2::{Digest, Sha256};
 
-fn goldens(case: &str) -> PathBuf {
+pub(crate) fn goldens(case: &str) -> PathBuf {
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../retune-model/tests/goldens");
     goldens.join(case)
 }

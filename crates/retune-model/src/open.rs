@@ -62,12 +62,10 @@ impl Tuning {
 
     /// The names and patterns that mean nothing of a model.
     pub fn unmatched(&self, model: &ModelConfig) -> Vec<String> {
+        let tensors = model.tensors();
         let nothing = |pattern: &&String| match self {
             Self::Frozen => false,
-            Self::Full { .. } => !model
-                .tensors()
-                .keys()
-                .any(|name| name_matches(pattern, name)),
+            Self::Full { .. } => !tensors.keys().any(|name| name_matches(pattern, name)),
             Self::Lora(_) => {
                 let one = TargetModules::Name((*pattern).clone());
                 !linears(model).any(|layer| one.contains(&layer.name))

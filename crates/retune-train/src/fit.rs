@@ -156,7 +156,6 @@ impl<'a> Demand<'a> {
                     step_tokens.min(step_tokens / longest.max(1) * length),
                     length,
                 ],
-                batch_tokens: None,
                 ..demand
             }
         };

@@ -25,7 +25,7 @@ mod validate;
 
 pub use batch::{Numbered, batches};
 pub use checkpoint::{
-    Changes, Checkpoint, Found, Origin, RunLock, Which, check_adapter_base, checkpoints,
+    Changes, Checkpoint, Found, Origin, RunLock, Which, check_adapter_base, checkpoints, has_saved,
 };
 pub use config::TrainConfig;
 pub use course::{Course, Replay, StepSamples};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::checkpoints;
-use crate::error::{Error, Result};
+use crate::checkpoint::{has_saved, remove_file};
+use crate::error::Result;
 use crate::events::{
     EvalRecord, EventWriter, FinishReason, FinishRecord, Histogram, MetricRecord, MetricsWriter,
     NoticeRecord, SampleRecord, StartRecord, TrainRecord, system_clock, verbatim,
@@ -76,28 +76,19 @@ impl RunLog {
             Some((first, _)) => matches!(serde_json::from_str(first), Ok(MetricRecord::Start(_))),
             None => text.starts_with(BEGINNING) || BEGINNING.starts_with(&text),
         };
-        // Checkpoints may have been moved away, but `last` stays.
-        let saved = output.join("last").exists() || !checkpoints(output)?.is_empty();
-        if !ours || saved {
+        if !ours || has_saved(output)? {
             return Ok(());
         }
-        let runs = output.join(RUNS);
-        let mut logs = vec![metrics];
-        for entry in std::fs::read_dir(&runs).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(output.join(RUNS))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if EventWriter::wrote(&entry.file_name()) {
-                logs.push(entry.path());
+                remove_file(&entry.path())?;
             }
         }
-        for path in logs {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    let problem = format!("cannot be taken away: {error}");
-                    return Err(Error::File { path, problem });
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        remove_file(&metrics)
     }
 
     /// Begins the logs of a new run in its output folder, which is there.

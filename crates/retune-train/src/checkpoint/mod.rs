@@ -51,6 +51,26 @@ pub fn checkpoints(output: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
+/// Whether a run in `output` has saved anything, even if its checkpoints were moved away.
+///
+/// # Errors
+/// `File` if the folder cannot be read.
+pub fn has_saved(output: &Path) -> Result<bool> {
+    // It is written with every checkpoint, and stays.
+    Ok(output.join("last").exists() || !checkpoints(output)?.is_empty())
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::File {
+            path: path.to_path_buf(),
+            problem: format!("cannot be taken away: {error}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The step of the checkpoint in this folder, by its name.
 fn step_of(folder: &Path) -> Option<u64> {
     let name = folder.file_name()?.to_str()?;

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::find::Checkpoint;
 use super::manifest::Manifest;
 use super::state::State;
-use super::{ABOUT, OPTIMIZER, STATE, checkpoints, unwritable};
+use super::{ABOUT, OPTIMIZER, STATE, checkpoints, remove_file, unwritable};
 use crate::error::Result;
 use crate::log::LogPosition;
 use crate::trainer::Trainer;
@@ -220,12 +220,7 @@ impl Checkpoint {
         match best.filter(|step| output.join(format!("checkpoint-{step}")).is_dir()) {
             Some(step) => named("best", step)?,
             // What it names is no longer of this run.
-            None => match fs::remove_file(output.join("best")) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(unwritable(&output.join("best"), &error));
-                }
-                _ => {}
-            },
+            None => remove_file(&output.join("best"))?,
         }
         Ok(aside)
     }

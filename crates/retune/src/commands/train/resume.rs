@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use retune_train::config::Purpose;
-use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which, checkpoints};
+use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which, has_saved};
 
 use super::{Args, config, opened, planned, prepared, show, train};
 use crate::builtin;
@@ -119,7 +119,7 @@ pub(super) fn check_unused(output: &Path) -> Result<()> {
         return Ok(());
     }
     let begun = output.join("metrics.jsonl").exists();
-    let saved = output.join("last").exists() || !checkpoints(output)?.is_empty();
+    let saved = has_saved(output)?;
     if !begun && !saved {
         return Ok(());
     }

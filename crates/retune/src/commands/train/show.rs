@@ -10,7 +10,7 @@ use retune_data::{LeftOut, Preparation};
 use retune_model::Tuning;
 use retune_train::config::SchedulerType;
 use retune_train::events::{MetricRecord, read_metrics};
-use retune_train::{Ending, Plan, Prepared, TrainConfig, Trainer, checkpoints};
+use retune_train::{Ending, Plan, Prepared, TrainConfig, Trainer, has_saved};
 
 use crate::builtin;
 use crate::chart::{Chart, svg, terminal};
@@ -255,9 +255,9 @@ pub(crate) fn next(config: &TrainConfig, steps: u64) -> Result<()> {
 pub(crate) fn stopped(trainer: &Trainer, signal: i32) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let output = &trainer.config.output_dir;
-    let goes_on = match checkpoints(output)?.is_empty() {
-        true => "before there was a checkpoint; the same command begins again".to_owned(),
-        false => format!(
+    let goes_on = match has_saved(output)? {
+        false => "before there was a checkpoint; the same command begins again".to_owned(),
+        true => format!(
             "retune train --resume --output_dir {} goes on",
             output.display()
         ),

@@ -11,6 +11,7 @@
 use std::io::{self, Read};
 use std::sync::Mutex;
 
+use crate::cuda::{CudaBuffer, DeviceMemory, Gpu};
 use crate::error::Result;
 use crate::host::{HostBuffer, MemoryUse};
 use crate::ops::{
@@ -26,18 +27,30 @@ use crate::{DType, Tensor};
 pub(crate) enum Storage {
     /// Memory that the CPU addresses.
     Host(HostBuffer),
+    /// Memory of an NVIDIA GPU.
+    Cuda(CudaBuffer),
 }
 
 impl Storage {
     pub(crate) fn host(&self) -> &HostBuffer {
         match self {
             Self::Host(buffer) => buffer,
+            Self::Cuda(_) => unreachable!("memory of a GPU was read as the host's"),
         }
     }
 
     pub(crate) fn host_mut(&mut self) -> &mut HostBuffer {
         match self {
             Self::Host(buffer) => buffer,
+            Self::Cuda(_) => unreachable!("memory of a GPU was written as the host's"),
+        }
+    }
+
+    /// Where it lies in the memory of a GPU.
+    pub(crate) fn cuda(&self) -> u64 {
+        match self {
+            Self::Cuda(buffer) => buffer.address(),
+            Self::Host(_) => unreachable!("memory of the host was given to a GPU"),
         }
     }
 }
@@ -150,6 +163,13 @@ pub(crate) struct RowOutcome<'a> {
     pub(crate) correct: &'a mut Tensor,
 }
 
+/// Where the gradient of logits goes: over the logits, or to `narrow`, which is
+/// like them but for its element type.
+pub(crate) struct LogitGradient<'a> {
+    pub(crate) scale: f32,
+    pub(crate) narrow: Option<&'a mut Tensor>,
+}
+
 /// One kind of device. The meaning of each method, with shapes, is that of
 /// the function of the same name in [`crate::ops`].
 pub(crate) trait Backend: Send + Sync {
@@ -159,6 +179,22 @@ pub(crate) trait Backend: Send + Sync {
     fn profile(&self) -> Option<&Mutex<Profile>> {
         None
     }
+
+    /// What the device is, where it is not the host.
+    fn gpu(&self) -> Option<&Gpu> {
+        None
+    }
+
+    /// The bytes of its own memory, where it is not the host.
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        None
+    }
+
+    /// Whether products of bf16 are the fast ones.
+    fn has_bf16_products(&self) -> bool;
+
+    /// Waits for what was asked for so far.
+    fn synchronize(&self) {}
 
     fn memory_use(&self) -> MemoryUse;
     fn reset_peak_memory(&self);
@@ -265,18 +301,21 @@ pub(crate) trait Backend: Send + Sync {
     fn add_assign(&self, y: &mut Tensor, x: &Tensor);
     fn scale(&self, x: &mut Tensor, factor: f32);
     fn cast(&self, x: &Tensor, y: &mut Tensor);
-    fn sum(&self, x: &Tensor) -> f64;
-    fn sum_of_squares(&self, x: &Tensor) -> f64;
+    /// The sums over all elements of each tensor, of their squares if so asked.
+    fn sums(&self, tensors: &[&Tensor], squares: bool) -> Vec<f64>;
+    /// The column of each row's first largest number; `None` for a row in which a
+    /// number is not finite.
+    fn argmax_rows(&self, x: &Tensor) -> Vec<Option<u32>>;
     fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor);
 
-    /// Rows of f32 logits to losses and hits; with `grad_scale`, the logits
-    /// become their own gradient, `grad_scale · (softmax − one-hot)`.
+    /// Rows of f32 logits to losses and hits, and to the gradient
+    /// `scale · (softmax − one-hot)` if that is wanted; the logits are used up.
     fn cross_entropy(
         &self,
         logits: &mut Tensor,
         targets: &[u32],
         outcome: RowOutcome<'_>,
-        grad_scale: Option<f32>,
+        gradient: Option<LogitGradient<'_>>,
     );
     fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW);
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::backend::Backend;
 use crate::cpu::Cpu;
+use crate::cuda::{Cuda, CudaOptions, DeviceMemory, Gpu};
 use crate::error::{Error, Result};
 use crate::host::MemoryUse;
 use crate::profile::{Profile, Profiled};
@@ -117,6 +118,71 @@ pub struct CpuOptions {
     pub memory_limit: Option<usize>,
 }
 
+/// Which device to compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DeviceChoice {
+    /// The first GPU if there is one with all that it takes, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU, by the number that its driver has for it.
+    Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// The device.
+    ///
+    /// # Errors
+    /// `DeviceUnavailable` if a GPU was asked for that is not there, or a library is
+    /// missing; those of [`Device::cpu_with`].
+    pub fn open(self, cpu: &CpuOptions, cuda: &CudaOptions) -> Result<Device> {
+        match self {
+            Self::Cpu => Device::cpu_with(cpu),
+            Self::Auto => Device::cuda(cuda).or_else(|_| Device::cpu_with(cpu)),
+            Self::Cuda(ordinal) => Device::cuda(&CudaOptions {
+                ordinal,
+                ..cuda.clone()
+            }),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Cpu => f.pad("cpu"),
+            Self::Cuda(0) => f.pad("cuda"),
+            Self::Cuda(ordinal) => f.pad(&format!("cuda:{ordinal}")),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let ordinal = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => digits.parse().ok(),
+            false => None,
+        };
+        match name.split_once(':') {
+            None if name == "auto" => Some(Self::Auto),
+            None if name == "cpu" => Some(Self::Cpu),
+            None if name == "cuda" => Some(Self::Cuda(0)),
+            Some(("cuda", digits)) => ordinal(digits).map(Self::Cuda),
+            _ => None,
+        }
+        .ok_or_else(|| Error::InvalidArgument {
+            op: "DeviceChoice::from_str",
+            argument: "name",
+            expected: "auto, cpu, cuda or cuda:N".into(),
+            found: name.into(),
+        })
+    }
+}
+
 /// Where tensors live and operations run. Cloning gives another handle to
 /// the same device.
 #[derive(Clone)]
@@ -145,6 +211,43 @@ impl Device {
         Ok(Self {
             backend: Arc::new(Cpu::new(options)?),
         })
+    }
+
+    /// An NVIDIA GPU, whose driver and libraries are loaded now.
+    ///
+    /// # Errors
+    /// `DeviceUnavailable` if there is no such GPU, or the driver, cuBLASLt or NVRTC
+    /// is missing; `OutOfMemory` if it has no room for what operations work in.
+    pub fn cuda(options: &CudaOptions) -> Result<Self> {
+        Ok(Self {
+            backend: Arc::new(Cuda::new(options)?),
+        })
+    }
+
+    /// The GPU, if the device is one.
+    pub fn gpu(&self) -> Option<&Gpu> {
+        self.backend.gpu()
+    }
+
+    /// Whether the device is a GPU.
+    pub fn is_cuda(&self) -> bool {
+        self.gpu().is_some()
+    }
+
+    /// Bytes of the device's own memory at present; `None` for devices in host
+    /// memory.
+    pub fn device_memory(&self) -> Option<DeviceMemory> {
+        self.backend.device_memory()
+    }
+
+    /// Whether products of bf16 are the fast ones here.
+    pub fn has_bf16_products(&self) -> bool {
+        self.backend.has_bf16_products()
+    }
+
+    /// Waits until all that was asked for is done. A GPU's operations return before.
+    pub fn synchronize(&self) {
+        self.backend.synchronize();
     }
 
     /// The plain scalar operations that every other implementation is held

@@ -100,6 +100,16 @@ pub enum Error {
         /// The size that was asked for, in bytes.
         bytes: usize,
     },
+    /// A device that was asked for is not there, or cannot be used.
+    #[error("{device} cannot be used: {reason}\nhint: {hint}")]
+    DeviceUnavailable {
+        /// The device that was asked for.
+        device: String,
+        /// What is missing.
+        reason: String,
+        /// What can be done about it.
+        hint: String,
+    },
     /// The processor lacks the instructions of the tier that was forced.
     #[error("this processor cannot run tier `{requested}`\nhint: the best it can run is `{best}`")]
     TierUnavailable {

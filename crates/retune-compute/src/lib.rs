@@ -19,11 +19,12 @@
 //!
 //! Rooms: [`ops`] is what callers use; it checks arguments and calls the
 //! device's backend. `reference` holds the operations as a textbook would write
-//! them; `cpu` the fast ones.
+//! them; `cpu` the fast ones; `cuda` those of an NVIDIA GPU.
 
 mod backend;
 pub mod ceiling;
 mod cpu;
+mod cuda;
 mod device;
 mod dtype;
 mod error;
@@ -31,12 +32,14 @@ mod host;
 pub mod ops;
 mod profile;
 mod random;
+mod recycle;
 mod reference;
 mod tensor;
 
 pub use half::bf16;
 
-pub use device::{CpuOptions, Device, Tier};
+pub use cuda::{CudaOptions, DeviceMemory, Gpu, gpus};
+pub use device::{CpuOptions, Device, DeviceChoice, Tier};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use host::MemoryUse;

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::backend::{
-    AdamWTensors, AttentionBackward, Backend, FirstFactor, NormBackward, PackedWeight, Product,
-    Qkv, RowOutcome, Storage,
+    AdamWTensors, AttentionBackward, Backend, FirstFactor, LogitGradient, NormBackward,
+    PackedWeight, Product, Qkv, RowOutcome, Storage,
 };
+use crate::cuda::{DeviceMemory, Gpu};
 use crate::error::Result;
 use crate::host::MemoryUse;
 use crate::ops::{AdamW, AttentionConfig, Dropout, GeluKind, Packing, RowKey, Sequence, Weight};
@@ -46,6 +47,7 @@ impl Profiled {
     fn timed<R>(&self, op: &'static str, flops: usize, call: impl FnOnce(&dyn Backend) -> R) -> R {
         let start = Instant::now();
         let result = call(&*self.inner);
+        self.inner.synchronize();
         let time = start.elapsed();
         let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = profile.entry(op).or_default();
@@ -98,6 +100,22 @@ impl Backend for Profiled {
 
     fn profile(&self) -> Option<&Mutex<Profile>> {
         Some(&self.profile)
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        self.inner.gpu()
+    }
+
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        self.inner.device_memory()
+    }
+
+    fn has_bf16_products(&self) -> bool {
+        self.inner.has_bf16_products()
+    }
+
+    fn synchronize(&self) {
+        self.inner.synchronize();
     }
 
     fn memory_use(&self) -> MemoryUse {
@@ -292,12 +310,13 @@ impl Backend for Profiled {
         self.timed("cast", 0, |inner| inner.cast(x, y));
     }
 
-    fn sum(&self, x: &Tensor) -> f64 {
-        self.timed("sum", 0, |inner| inner.sum(x))
+    fn sums(&self, tensors: &[&Tensor], squares: bool) -> Vec<f64> {
+        let name = if squares { "sum_of_squares" } else { "sum" };
+        self.timed(name, 0, |inner| inner.sums(tensors, squares))
     }
 
-    fn sum_of_squares(&self, x: &Tensor) -> f64 {
-        self.timed("sum_of_squares", 0, |inner| inner.sum_of_squares(x))
+    fn argmax_rows(&self, x: &Tensor) -> Vec<Option<u32>> {
+        self.timed("argmax_rows", 0, |inner| inner.argmax_rows(x))
     }
 
     fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor) {
@@ -309,10 +328,10 @@ impl Backend for Profiled {
         logits: &mut Tensor,
         targets: &[u32],
         outcome: RowOutcome<'_>,
-        grad_scale: Option<f32>,
+        gradient: Option<LogitGradient<'_>>,
     ) {
         self.timed("cross_entropy", 0, |inner| {
-            inner.cross_entropy(logits, targets, outcome, grad_scale);
+            inner.cross_entropy(logits, targets, outcome, gradient);
         });
     }
 

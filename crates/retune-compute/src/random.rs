@@ -25,6 +25,10 @@ impl RandomKey {
         }
     }
 
+    pub(crate) fn words(self) -> [u32; 2] {
+        self.words
+    }
+
     /// Four independent words of 32 random bits for one counter value:
     /// Philox 4×32 with 10 rounds.
     ///

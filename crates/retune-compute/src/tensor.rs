@@ -285,6 +285,10 @@ impl Tensor {
         self.device.backend().write(&mut self.storage, bytes);
     }
 
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// Keeps the first `rows` rows, and the memory of all.
     pub(crate) fn truncate_rows(&mut self, rows: usize) {
         assert!(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use retune_compute::ops::Packing;
-use retune_compute::{DType, Device, Tier};
+use retune_compute::{DType, Device};
 use retune_data::{Conversation, Tokenizer};
 use retune_model::{Adapter, Decoder, OpenOptions, Tuning};
 
@@ -16,7 +16,7 @@ use crate::source::Source;
 /// How a model is opened for generation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AssistantOptions {
-    /// The type of products' factors; bf16 where the processor multiplies it.
+    /// The type of products' factors; bf16 where the device multiplies it.
     pub dtype: Option<DType>,
 }
 
@@ -45,12 +45,10 @@ impl Assistant {
     pub fn open(source: Source, device: &Device, options: &AssistantOptions) -> Result<Self> {
         let tokenizer =
             Tokenizer::open_with_template_source(&source.model, source.chat_template.clone())?;
-        let dtype = options
-            .dtype
-            .unwrap_or(match Tier::best().has_bf16_products() {
-                true => DType::BF16,
-                false => DType::F32,
-            });
+        let dtype = options.dtype.unwrap_or(match device.has_bf16_products() {
+            true => DType::BF16,
+            false => DType::F32,
+        });
         let open = OpenOptions {
             dtype,
             packing: Packing::Forward,

@@ -5,7 +5,7 @@ use retune_model::{CachedTokens, Decoder, KvCache, NextTokens};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::generator::{PREFILL, Request, finite};
+use crate::generator::{Request, finite, prefill};
 use crate::sampling::{History, log_softmax, setting};
 
 /// When a search ends.
@@ -176,12 +176,13 @@ impl Search<'_> {
 
     /// The logits behind each beam.
     fn pass(&mut self) -> Result<Vec<f32>> {
+        let most = prefill(self.model.device(), false);
         loop {
             let mut whole = true;
             let mut next: Vec<NextTokens<'_>> = Vec::with_capacity(self.beams.len());
             for Beam { ids, place, .. } in &mut self.beams {
                 let done = place.len();
-                let end = ids.len().min(done + PREFILL);
+                let end = ids.len().min(done + most);
                 whole &= end == ids.len();
                 next.push(NextTokens {
                     ids: &ids[done..end],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use retune_model::{Adapter, CachedTokens, Decoder, KvCache, NextTokens};
 
 use crate::error::{Error, Result};
-use crate::generator::{PREFILL, PREFILL_BESIDE, finite};
+use crate::generator::{finite, prefill};
 use crate::queue::Queue;
 
 /// What becomes of the vectors of a text's tokens.
@@ -108,7 +108,7 @@ impl<'m> Embedder<'m> {
     /// # Errors
     /// `Model`; then no text can go on.
     pub fn step(&mut self, beside: bool) -> Result<Vec<(u64, Result<Vec<f32>>)>> {
-        let tokens = if beside { PREFILL_BESIDE } else { PREFILL };
+        let tokens = prefill(self.model.device(), beside);
         if self.texts.is_empty() {
             self.begin(tokens)?;
         }

@@ -60,7 +60,7 @@ impl Adapter {
         let meant = |shape: &&LinearShape| config.target_modules.contains(&shape.name);
         let wanted = Tuning::Lora(config.clone()).trained(model.config());
         weights.check(&wanted, |_| false)?;
-        let device = model.norm.weight.value().device();
+        let device = model.device();
         let read = |name: String| -> Result<Tensor> {
             // By way of f32, as for training.
             let value = weights.tensor(device, &name, DType::F32)?;

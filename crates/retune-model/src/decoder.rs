@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use retune_compute::ops::{
     Epilogue, HeadGradients, HeadLoss, RmsNormOutput, RopeAngles, RopeConfig, RowKey, Scored,
-    Segments, embedding_backward, embedding_forward, gather_rows, head_cross_entropy_backward,
-    head_cross_entropy_forward, linear_forward,
+    Segments, argmax_rows, embedding_backward, embedding_forward, gather_rows,
+    head_cross_entropy_backward, head_cross_entropy_forward, linear_forward,
 };
-use retune_compute::{DType, Tensor};
+use retune_compute::{DType, Device, Tensor};
 
 use crate::adapter::{Adapter, RowAdapters};
 use crate::cache::{CachePlan, KvCache, NextTokens};
@@ -16,8 +16,10 @@ use crate::error::Result;
 use crate::layers::{Block, BlockSaved, Matrix, Pass, RmsNorm};
 use crate::parameter::Parameter;
 
-/// Rows whose logits are in memory at a time.
-pub const CHUNK_ROWS: usize = 128;
+/// Rows whose logits are in memory at a time: as few as keep the device busy.
+pub fn chunk_rows(device: &Device) -> usize {
+    if device.is_cuda() { 1024 } else { 128 }
+}
 
 /// Sequences that go through a model together, packed end to end.
 #[derive(Debug, Clone)]
@@ -98,13 +100,18 @@ impl Decoder {
         self.dtype
     }
 
+    /// Where it is.
+    pub fn device(&self) -> &Device {
+        self.norm.weight.value().device()
+    }
+
     fn pass<'a>(
         &self,
         segments: &'a Segments,
         dropout: Option<(u32, &'a [RowKey])>,
     ) -> Result<Pass<'a>> {
         let rope: &RopeConfig = &self.config.rope;
-        let device = self.norm.weight.value().device();
+        let device = self.device();
         Ok(Pass {
             segments,
             angles: RopeAngles::new(device, rope, &segments.positions())?,
@@ -143,6 +150,15 @@ impl Decoder {
 
     fn head(&self) -> &Matrix {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// The token with the largest logit behind each row of `hidden`, the first of equal
+    /// ones; `None` where a logit is not finite. On a GPU, logits stay there.
+    ///
+    /// # Errors
+    /// As `logits_of`.
+    pub fn largest_of(&self, hidden: &Tensor) -> Result<Vec<Option<u32>>> {
+        Ok(argmax_rows(&self.logits_of(hidden)?)?)
     }
 
     /// The logits of rows behind the last norm, `[rows, V]`, f32, from `[rows, C]`.
@@ -229,7 +245,7 @@ impl Decoder {
         let adapters = cache.adapters.rows(next)?;
         let plan = CachePlan::new(next);
         let segments = Segments::new(&offsets)?;
-        let device = self.norm.weight.value().device();
+        let device = self.device();
         let pass = Pass {
             segments: &segments,
             angles: RopeAngles::new(device, &self.config.rope, &plan.positions)?,
@@ -256,7 +272,7 @@ impl Decoder {
     /// As `logits`.
     pub fn loss(&self, batch: &Batch, adapter: Option<&Arc<Adapter>>) -> Result<HeadLoss> {
         let hidden = self.hidden(&batch.input_ids, &batch.segments, adapter)?;
-        let scored = scored(batch);
+        let scored = scored(batch, hidden.device());
         Ok(head_cross_entropy_forward(
             &hidden,
             self.head().weight(),
@@ -328,7 +344,7 @@ impl Decoder {
     ) -> Result<(HeadLoss, Tensor)> {
         let mut d_last = Tensor::zeros(last.y.device(), last.y.shape(), DType::F32)?;
         let head = self.lm_head.as_mut().unwrap_or(&mut self.embed_tokens);
-        let scored = scored(batch);
+        let scored = scored(batch, last.y.device());
         let loss = match head {
             Matrix::Frozen(weight) => {
                 let wanted = HeadGradients {
@@ -360,11 +376,11 @@ impl Decoder {
     }
 }
 
-fn scored(batch: &Batch) -> Scored<'_> {
+fn scored<'a>(batch: &'a Batch, device: &Device) -> Scored<'a> {
     Scored {
         rows: &batch.rows,
         targets: &batch.targets,
-        chunk_rows: CHUNK_ROWS,
+        chunk_rows: chunk_rows(device),
     }
 }
 

@@ -27,7 +27,7 @@ mod write;
 pub use adapter::Adapter;
 pub use cache::{CachedTokens, KvCache, NextTokens};
 pub use config::ModelConfig;
-pub use decoder::{Activations, Batch, CHUNK_ROWS, Decoder, largest};
+pub use decoder::{Activations, Batch, Decoder, chunk_rows, largest};
 pub use error::{Error, Result};
 pub use init::NewModel;
 pub use lora_config::{LoraConfig, TargetModules};

@@ -95,7 +95,7 @@ impl Decoder {
     ) -> Result<()> {
         let path = folder.join("model.safetensors");
         let shapes = shapes(self.config());
-        let device = self.norm.weight.value().device().clone();
+        let device = self.device().clone();
         let parameters = by_name(self);
         let misplaced = parameters.keys().filter(|name| !shapes.contains_key(*name));
         let problems: Vec<String> = misplaced

@@ -2,7 +2,7 @@
 
 use retune_compute::ops::{FrozenWeight, Packing};
 use retune_compute::{DType, Device};
-use retune_model::{CHUNK_ROWS, LoraConfig, ModelConfig, TargetModules, Tuning, head_packing};
+use retune_model::{LoraConfig, ModelConfig, TargetModules, Tuning, chunk_rows, head_packing};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Switch, TrainConfig};
@@ -31,15 +31,26 @@ pub struct Plan {
     pub peak_bytes: u64,
 }
 
-/// Tokens that go through a model together where memory allows.
+/// Tokens that keep any device busy.
 const BATCH_TOKENS: usize = 4096;
 /// The shortest max_length that is proposed.
 const SHORTEST: usize = 64;
+
+/// Tokens that go through a model together where memory allows.
+pub(crate) fn most_tokens(device: &Device) -> usize {
+    match device.is_cuda() {
+        // A pass over few tokens is mostly the time that its operations take to begin.
+        true => 16 * BATCH_TOKENS,
+        false => BATCH_TOKENS,
+    }
+}
 
 /// What is to be fitted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demand<'a> {
     pub(crate) device: &'a Device,
+    /// Tokens that go through the model together where memory allows.
+    pub(crate) most_tokens: usize,
     pub(crate) model: &'a ModelConfig,
     pub(crate) tuning: &'a Tuning,
     pub(crate) dtype: DType,
@@ -50,8 +61,9 @@ pub(crate) struct Demand<'a> {
     pub(crate) batch_tokens: Option<usize>,
 }
 
-/// Chooses what is fastest within `budget` bytes: first the packing of weights is
-/// given up, then activations are kept no longer, then batches get smaller.
+/// Chooses what is fastest within `budget` bytes: first batches get no larger than keeps
+/// any device busy, then the packing of weights is given up, then activations are kept no
+/// longer, then batches get smaller still.
 ///
 /// # Errors
 /// `Data` if nothing fits, with what the least demanding choice would take, and which
@@ -64,9 +76,13 @@ pub(crate) fn plan(demand: &Demand<'_>, config: &TrainConfig, budget: u64) -> Re
         use_rslora: config.use_rslora,
         target_modules: TargetModules::Name("all-linear".to_owned()),
     });
+    let elsewhere = match demand.device.is_cuda() {
+        true => "; device: cpu has the machine's own memory",
+        false => "",
+    };
     demand.fit(budget).map_err(|least| Error::Data {
         problem: format!(
-            "this run takes at least {:.2} GB of tensors, and may take {:.2} GB\nhint: {}; memory sets the limit",
+            "this run takes at least {:.2} GB of tensors, and may take {:.2} GB\nhint: {}; memory sets the limit{elsewhere}",
             least as f64 / 1e9,
             budget as f64 / 1e9,
             demand.alternatives(&lora, budget)
@@ -83,12 +99,15 @@ impl<'a> Demand<'a> {
             Switch::On => &[true],
             Switch::Off => &[false],
         };
-        let most = BATCH_TOKENS.max(longest).min(step_tokens.max(1));
+        let most = self.most_tokens.max(longest).min(step_tokens.max(1));
         let mut tokens = self.batch_tokens.unwrap_or(most);
         let mut least = u64::MAX;
         let packings = [Packing::Both, Packing::Forward, Packing::Rows];
         let models = packings.map(|packing| (packing, self.weights(packing)));
         loop {
+            // Activations are computed again for the sake of no larger batch than that.
+            let large = tokens > BATCH_TOKENS.max(longest) && self.batch_tokens.is_none();
+            let recomputes = if large { &recomputes[..1] } else { recomputes };
             for &recompute in recomputes {
                 for (packing, model_bytes) in models {
                     let peak_bytes = model_bytes + self.activations(tokens, recompute);
@@ -226,7 +245,7 @@ impl<'a> Demand<'a> {
             false => layers * kept + passing,
             true => layers * 4 * c + kept + passing,
         };
-        let rows = CHUNK_ROWS.min(tokens);
+        let rows = chunk_rows(self.device).min(tokens);
         let head = rows * model.vocab_size * (4 + 2 * narrow) + 8 * tokens * c;
         (tokens * all + head) as u64
     }
@@ -265,6 +284,7 @@ mod tests {
     fn demand<'a>(device: &'a Device, model: &'a ModelConfig, tuning: &'a Tuning) -> Demand<'a> {
         Demand {
             device,
+            most_tokens: BATCH_TOKENS,
             model,
             tuning,
             dtype: DType::BF16,
@@ -327,5 +347,33 @@ mod tests {
             text.contains("it wants more memory or a smaller model"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn large_batches_get_smaller_before_activations_are_computed_again() {
+        let (device, model, lora) = (Device::cpu(), model(), lora(8, "all-linear"));
+        let large = Demand {
+            most_tokens: 65_536,
+            checkpointing: Switch::Auto,
+            lengths: [65_536, 512],
+            ..demand(&device, &model, &lora)
+        };
+        let fitted = |budget: u64| {
+            let plan = large.fit(budget).expect("it fits");
+            (plan.fit.batch_tokens, plan.fit.recompute)
+        };
+        let bytes = |tokens: usize, recompute: bool| {
+            large.weights(Packing::Rows) + large.activations(tokens, recompute)
+        };
+        assert_eq!(fitted(u64::MAX), (65_536, false));
+        assert_eq!(fitted(bytes(65_536, true)), (8192, false));
+        assert_eq!(fitted(bytes(4096, true)), (4096, true));
+        // A run that goes on has the batches that it had.
+        let settled = Demand {
+            batch_tokens: Some(65_536),
+            ..large
+        };
+        let plan = settled.fit(bytes(65_536, true)).expect("it fits");
+        assert_eq!((plan.fit.batch_tokens, plan.fit.recompute), (65_536, true));
     }
 }

@@ -1,9 +1,9 @@
 //! A run from its settings.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use retune_compute::{CpuOptions, DType, Device, Tier};
+use retune_compute::{CpuOptions, CudaOptions, DType, Device};
 use retune_model::{
     Decoder, LoraConfig, ModelConfig, OpenOptions, TargetModules, Tuning, name_matches,
 };
@@ -12,7 +12,7 @@ use crate::checkpoint::{Changes, Checkpoint, Origin};
 use crate::config::{FinetuningType, Precision, TrainConfig};
 use crate::data::TrainData;
 use crate::error::{Error, Result};
-use crate::fit::{Demand, Plan, plan};
+use crate::fit::{Demand, Plan, most_tokens, plan};
 use crate::optimizer::Optimizer;
 use crate::schedule::Schedule;
 use crate::spike::Losses;
@@ -31,8 +31,6 @@ pub struct Prepared {
     pub model: ModelConfig,
     /// What is trained of it.
     pub tuning: Tuning,
-    /// The type of products' factors.
-    pub dtype: DType,
     /// What the run goes on from.
     checkpoint: Option<Checkpoint>,
 }
@@ -71,21 +69,24 @@ impl Prepared {
             });
         }
         let schedule = schedule(&config, data.course.steps_per_epoch());
-        let dtype = match config.precision {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
-            Precision::Auto if Tier::best().has_bf16_products() => DType::BF16,
-            Precision::Auto => DType::F32,
-        };
         Ok(Self {
             config,
             data,
             schedule,
             model,
             tuning,
-            dtype,
             checkpoint: resume.map(|(checkpoint, _)| checkpoint),
         })
+    }
+
+    /// The type of products' factors on `device`.
+    pub fn dtype(&self, device: &Device) -> DType {
+        match self.config.precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+            Precision::Auto if device.has_bf16_products() => DType::BF16,
+            Precision::Auto => DType::F32,
+        }
     }
 
     /// How the run fits into `budget` bytes of tensors on `device`.
@@ -96,27 +97,15 @@ impl Prepared {
         let checkpoint = self.checkpoint.as_ref();
         let demand = Demand {
             device,
+            most_tokens: most_tokens(device),
             model: &self.model,
             tuning: &self.tuning,
-            dtype: self.dtype,
+            dtype: self.dtype(device),
             checkpointing: self.config.gradient_checkpointing,
             lengths: self.data.step_lengths(),
             batch_tokens: checkpoint.map(|checkpoint| checkpoint.fit().batch_tokens),
         };
         plan(&demand, &self.config, budget)
-    }
-
-    /// The device that the settings ask for.
-    ///
-    /// # Errors
-    /// `Compute` if there are no such threads.
-    pub fn device(&self, limit: Option<u64>) -> Result<Device> {
-        let options = CpuOptions {
-            threads: self.config.threads,
-            tier: None,
-            memory_limit: limit.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-        };
-        Ok(Device::cpu_with(&options)?)
     }
 
     /// Opens the model, and puts back what the checkpoint holds if the run goes on
@@ -128,7 +117,7 @@ impl Prepared {
     pub fn start(self, device: &Device, plan: &Plan) -> Result<Trainer> {
         // Hashing a model takes as long as opening it, and another thread.
         let (model, origin) = std::thread::scope(|scope| {
-            let origin = scope.spawn(|| self.origin());
+            let origin = scope.spawn(|| self.origin(device));
             let model = self.open_model(device, plan);
             let origin = origin.join();
             (
@@ -172,8 +161,8 @@ impl Prepared {
         Ok(trainer)
     }
 
-    fn origin(&self) -> Result<Origin> {
-        let precision = match self.dtype {
+    fn origin(&self, device: &Device) -> Result<Origin> {
+        let precision = match self.dtype(device) {
             DType::F32 => Precision::F32,
             DType::BF16 => Precision::Bf16,
         };
@@ -182,7 +171,7 @@ impl Prepared {
 
     fn open_model(&self, device: &Device, plan: &Plan) -> Result<Decoder> {
         let options = OpenOptions {
-            dtype: self.dtype,
+            dtype: self.dtype(device),
             packing: plan.packing,
             tuning: self.tuning.clone(),
             seed: self.config.seed,
@@ -196,6 +185,28 @@ impl Prepared {
             model.load_adapter(&adapter.join("adapter_model.safetensors"))?;
         }
         Ok(model)
+    }
+}
+
+impl TrainConfig {
+    /// Opens the device that is asked for. Tensors may take `limit` bytes of its memory;
+    /// what is compiled for a GPU is kept in the folder `kernels`.
+    ///
+    /// # Errors
+    /// `Compute` if it is not there, or there are no such threads.
+    pub fn open_device(&self, limit: Option<u64>, kernels: Option<PathBuf>) -> Result<Device> {
+        let memory_limit = limit.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let cpu = CpuOptions {
+            threads: self.threads,
+            tier: None,
+            memory_limit,
+        };
+        let cuda = CudaOptions {
+            memory_limit,
+            cache: kernels,
+            ..CudaOptions::default()
+        };
+        Ok(self.device.open(&cpu, &cuda)?)
     }
 }
 

@@ -90,7 +90,8 @@ fn code(error: &anyhow::Error) -> u8 {
     }
     match compute {
         Some(
-            Compute::TierUnavailable { .. }
+            Compute::DeviceUnavailable { .. }
+            | Compute::TierUnavailable { .. }
             | Compute::InvalidArgument { .. }
             | Compute::OutOfMemory { .. },
         ) => INPUT,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use retune_compute::{DType, Device};
 
 use crate::outcome::input_fault;
 
@@ -140,6 +141,21 @@ pub(crate) fn cache_folder() -> Result<PathBuf> {
         ))
     })?;
     Ok(folder.join("retune"))
+}
+
+/// The folder in which what is compiled for GPUs is kept; none where there is no home
+/// folder, since computing does without.
+pub(crate) fn kernel_folder() -> Option<PathBuf> {
+    Some(cache_folder().ok()?.join("kernels"))
+}
+
+/// Where something is computed, and in what.
+pub(crate) fn computed_on(device: &Device, dtype: DType) -> String {
+    let dtype = match dtype {
+        DType::BF16 => "bf16 products",
+        DType::F32 => "f32",
+    };
+    format!("{}, {dtype}", device.name())
 }
 
 /// The last part of a folder's path, which its model is called by.

@@ -30,8 +30,8 @@ use std::sync::Arc;
 pub(crate) use self::gemm::products_in_amx_registers;
 pub(crate) use self::pool::ThreadPool;
 use crate::backend::{
-    AdamWTensors, AttentionBackward, Backend, FirstFactor, NormBackward, PackedWeight, Product,
-    Qkv, RowOutcome, Storage,
+    AdamWTensors, AttentionBackward, Backend, FirstFactor, LogitGradient, NormBackward,
+    PackedWeight, Product, Qkv, RowOutcome, Storage,
 };
 use crate::error::{Error, Result};
 use crate::host::{HostMemory, MemoryUse};
@@ -87,6 +87,10 @@ impl Backend for Cpu {
             self.tier,
             if threads == 1 { "" } else { "s" }
         )
+    }
+
+    fn has_bf16_products(&self) -> bool {
+        self.tier.has_bf16_products()
     }
 
     fn memory_use(&self) -> MemoryUse {
@@ -229,12 +233,16 @@ impl Backend for Cpu {
         elementwise::cast(self, x, y);
     }
 
-    fn sum(&self, x: &Tensor) -> f64 {
-        elementwise::sum(self, x)
+    fn sums(&self, tensors: &[&Tensor], squares: bool) -> Vec<f64> {
+        let sum = match squares {
+            true => elementwise::sum_of_squares,
+            false => elementwise::sum,
+        };
+        tensors.iter().map(|x| sum(self, x)).collect()
     }
 
-    fn sum_of_squares(&self, x: &Tensor) -> f64 {
-        elementwise::sum_of_squares(self, x)
+    fn argmax_rows(&self, x: &Tensor) -> Vec<Option<u32>> {
+        rows::argmax(x)
     }
 
     fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor) {
@@ -246,9 +254,13 @@ impl Backend for Cpu {
         logits: &mut Tensor,
         targets: &[u32],
         outcome: RowOutcome<'_>,
-        grad_scale: Option<f32>,
+        gradient: Option<LogitGradient<'_>>,
     ) {
-        cross_entropy::cross_entropy(self, logits, targets, outcome, grad_scale);
+        let scale = gradient.as_ref().map(|gradient| gradient.scale);
+        cross_entropy::cross_entropy(self, logits, targets, outcome, scale);
+        if let Some(narrow) = gradient.and_then(|gradient| gradient.narrow) {
+            self.cast(logits, narrow);
+        }
     }
 
     fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW) {

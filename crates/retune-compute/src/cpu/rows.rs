@@ -86,3 +86,26 @@ fn scatter_as<X: Element, Y: Element>(
         }
     });
 }
+
+/// The column of each row's first largest number; `None` for a row in which a number
+/// is not finite.
+pub(super) fn argmax(x: &Tensor) -> Vec<Option<u32>> {
+    let (rows, width) = x.rows_by_width();
+    with_element!(x.dtype(), E => {
+        let values = x.as_slice::<E>();
+        let row = |row: usize| row_argmax(&values[row * width..(row + 1) * width]);
+        (0..rows).map(row).collect()
+    })
+}
+
+fn row_argmax<E: Element>(row: &[E]) -> Option<u32> {
+    let (mut best, mut largest, mut finite) = (None, f32::NEG_INFINITY, true);
+    for (column, value) in row.iter().enumerate() {
+        let value = value.to_f32();
+        finite &= value.is_finite();
+        if value > largest {
+            (best, largest) = (Some(column as u32), value);
+        }
+    }
+    best.filter(|_| finite)
+}

@@ -12,13 +12,13 @@ mod chunks;
 mod pages;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::chunks::{CHUNK, Chunks};
 use self::pages::HUGE_PAGE;
 use crate::dtype::Element;
+use crate::recycle::{self, Recycled};
 
 /// Buffers start on a cache line, which is also the width of the widest vector.
 const ALIGNMENT: usize = 64;
@@ -46,9 +46,7 @@ struct State {
     in_use: usize,
     peak: usize,
     limit: Option<usize>,
-    /// Freed blocks by size, and their bytes.
-    free: BTreeMap<usize, Vec<Block>>,
-    free_bytes: usize,
+    free: Recycled<Block>,
     chunks: Chunks,
 }
 
@@ -100,15 +98,8 @@ impl Block {
     }
 }
 
-/// Rounds a size up so that nearly equal sizes share buffers: to cache lines
-/// below a page, then to an eighth of the power of two below it.
 fn size_class(bytes: usize) -> usize {
-    let step = if bytes <= 4096 {
-        ALIGNMENT
-    } else {
-        1 << (bytes.ilog2() - 3)
-    };
-    bytes.max(1).next_multiple_of(step)
+    recycle::size_class(bytes, ALIGNMENT)
 }
 
 /// Bytes that a buffer of `bytes` takes, as [`MemoryUse`] counts them.
@@ -183,7 +174,7 @@ impl HostMemory {
 
 impl State {
     fn cached(&self) -> usize {
-        self.free_bytes + self.chunks.free_bytes()
+        self.free.bytes() + self.chunks.free_bytes()
     }
 
     fn over_limit(&self, more: usize) -> bool {
@@ -192,7 +183,7 @@ impl State {
     }
 
     fn block(&mut self, class: usize) -> Option<Block> {
-        if let Some(block) = self.take_cached(class) {
+        if let Some(block) = self.free.take(class) {
             return Some(block);
         }
         self.make_room(class);
@@ -227,42 +218,22 @@ impl State {
         }
     }
 
-    /// A freed block of this size, or of one up to a quarter larger.
-    fn take_cached(&mut self, class: usize) -> Option<Block> {
-        let (&size, blocks) = self.free.range_mut(class..=class + class / 4).next()?;
-        let block = blocks.pop()?;
-        if blocks.is_empty() {
-            self.free.remove(&size);
-        }
-        self.free_bytes -= size;
-        Some(block)
-    }
-
     /// Gives freed blocks back, the largest first, until no more is held
     /// than was needed at the peak. Steps differ in length; without this,
     /// blocks of every length would pile up.
     fn make_room(&mut self, class: usize) {
         let needed = self.in_use + class;
         let allowed = self.peak.max(needed);
-        while needed + self.free_bytes > allowed
-            && let Some(mut largest) = self.free.last_entry()
+        while needed + self.free.bytes() > allowed
+            && let Some(block) = self.free.take_largest()
         {
-            if let Some(block) = largest.get_mut().pop() {
-                self.free_bytes -= block.bytes;
-                block.release();
-            }
-            if largest.get().is_empty() {
-                largest.remove();
-            }
+            block.release();
         }
     }
 
     /// Gives freed blocks back to the system.
     fn release_cached(&mut self) {
-        for block in std::mem::take(&mut self.free).into_values().flatten() {
-            block.release();
-        }
-        self.free_bytes = 0;
+        self.free.take_all().for_each(Block::release);
     }
 
     fn take_back(&mut self, block: Block) {
@@ -270,8 +241,7 @@ impl State {
         if block.of_chunk {
             self.chunks.give_back(block.start, block.bytes);
         } else {
-            self.free_bytes += block.bytes;
-            self.free.entry(block.bytes).or_default().push(block);
+            self.free.put(block.bytes, block);
         }
     }
 }

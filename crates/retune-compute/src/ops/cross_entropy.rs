@@ -4,7 +4,7 @@
 use super::check::Check;
 use super::matmul::Epilogue;
 use super::weight::Weight;
-use crate::backend::{Factor, FirstFactor, Product, RowOutcome, Storage};
+use crate::backend::{Factor, FirstFactor, LogitGradient, Product, RowOutcome, Storage};
 use crate::error::Result;
 use crate::{DType, Tensor};
 
@@ -137,18 +137,15 @@ fn run(
             losses: &mut losses,
             correct: &mut correct,
         };
-        let grad_scale = backward.as_ref().map(|(grad_scale, _)| *grad_scale);
-        backend.cross_entropy(logits, targets, outcome, grad_scale);
+        let gradient = backward.as_ref().map(|(scale, _)| LogitGradient {
+            scale: *scale,
+            narrow: d_logits.as_mut(),
+        });
+        backend.cross_entropy(logits, targets, outcome, gradient);
         let Some((_, gradients)) = &mut backward else {
             continue;
         };
-        let d_logits = match d_logits {
-            Some(narrow) => {
-                backend.cast(logits, narrow);
-                &*narrow
-            }
-            None => &*logits,
-        };
+        let d_logits = d_logits.as_ref().unwrap_or(logits);
         if let Some(d_weight) = gradients.d_weight.as_deref_mut() {
             let shape = [vocabulary, count, width];
             let mut product = product((d_logits, true), ((&*x).into(), false), shape);

@@ -39,17 +39,20 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
 
 /// `Σ x`, summed in f64 in an order that is fixed by the length of `x`.
 pub fn sum(x: &Tensor) -> f64 {
-    x.device().backend().sum(x)
+    x.device().backend().sums(&[x], false)[0]
 }
 
 /// `Σ x²`, summed like [`sum`]; adds up to a norm over several tensors.
 pub fn sum_of_squares(x: &Tensor) -> f64 {
-    x.device().backend().sum_of_squares(x)
+    x.device().backend().sums(&[x], true)[0]
 }
 
 /// The Euclidean norm over all elements of several tensors, as for clipping
 /// gradients.
 pub fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> f64 {
-    let squares = tensors.into_iter().map(sum_of_squares);
+    let tensors: Vec<&Tensor> = tensors.into_iter().collect();
+    // All of a device's in one call: a GPU then answers once.
+    let of_device = tensors.chunk_by(|a, b| a.device() == b.device());
+    let squares = of_device.flat_map(|some| some[0].device().backend().sums(some, true));
     squares.fold(0.0, |all, square| all + square).sqrt()
 }

@@ -51,7 +51,7 @@ pub use norm::{
     layer_norm_forward, rms_norm_backward, rms_norm_forward,
 };
 pub use rope::{RopeAngles, RopeConfig, RopeScaling, rope_backward, rope_forward};
-pub use rows::{gather_rows, scatter_add_rows, scatter_rows};
+pub use rows::{argmax_rows, gather_rows, scatter_add_rows, scatter_rows};
 pub use segments::Segments;
 pub use weight::{FrozenWeight, Packing, Weight};
 

@@ -54,6 +54,18 @@ pub fn scatter_add_rows(x: &Tensor, rows: &[u32], y: &mut Tensor) -> Result<()> 
     Ok(())
 }
 
+/// Where each row has its largest number, the first of equal ones; `None` for a row
+/// in which a number is not finite.
+///
+/// # Shapes
+/// `x`: `[rows, …]`, f32 or bf16; returned: one for each row.
+/// # Errors
+/// `ShapeMismatch` if `x` has fewer than two axes.
+pub fn argmax_rows(x: &Tensor) -> Result<Vec<Option<u32>>> {
+    Check::new("argmax_rows").first_axis("x", x)?;
+    Ok(x.device().backend().argmax_rows(x))
+}
+
 fn check_scatter(check: Check, x: &Tensor, rows: &[u32], y: &Tensor) -> Result<()> {
     check.device("y", y.device(), x.device())?;
     let (count, width) = check.first_axis("x", x)?;

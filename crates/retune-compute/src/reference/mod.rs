@@ -18,8 +18,8 @@ use std::sync::Arc;
 use half::bf16;
 
 use crate::backend::{
-    AdamWTensors, AttentionBackward, Backend, FirstFactor, NormBackward, PackedWeight, Product,
-    Qkv, RowOutcome, Storage,
+    AdamWTensors, AttentionBackward, Backend, FirstFactor, LogitGradient, NormBackward,
+    PackedWeight, Product, Qkv, RowOutcome, Storage,
 };
 use crate::error::{Error, Result};
 use crate::host::{HostMemory, MemoryUse};
@@ -75,6 +75,10 @@ fn weight_rows(weight: Weight<'_>) -> Vec<f32> {
 impl Backend for Reference {
     fn name(&self) -> String {
         "reference".into()
+    }
+
+    fn has_bf16_products(&self) -> bool {
+        false
     }
 
     fn memory_use(&self) -> MemoryUse {
@@ -277,15 +281,19 @@ impl Backend for Reference {
         write(y, &x.to_f32_vec());
     }
 
-    fn sum(&self, x: &Tensor) -> f64 {
-        x.to_f32_vec()
-            .iter()
-            .fold(0.0, |all, &x| all + f64::from(x))
+    fn sums(&self, tensors: &[&Tensor], squares: bool) -> Vec<f64> {
+        let sum = |x: &&Tensor| {
+            let values = x.to_f32_vec().into_iter().map(f64::from);
+            values.fold(0.0, |all, x| all + if squares { x * x } else { x })
+        };
+        tensors.iter().map(sum).collect()
     }
 
-    fn sum_of_squares(&self, x: &Tensor) -> f64 {
-        let square = |x: &f32| f64::from(*x) * f64::from(*x);
-        x.to_f32_vec().iter().fold(0.0, |all, x| all + square(x))
+    fn argmax_rows(&self, x: &Tensor) -> Vec<Option<u32>> {
+        let (rows, width) = x.rows_by_width();
+        let values = x.to_f32_vec();
+        let row = |row: usize| rows::argmax(&values[row * width..(row + 1) * width]);
+        (0..rows).map(row).collect()
     }
 
     fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor) {
@@ -306,9 +314,13 @@ impl Backend for Reference {
         logits: &mut Tensor,
         targets: &[u32],
         outcome: RowOutcome<'_>,
-        grad_scale: Option<f32>,
+        gradient: Option<LogitGradient<'_>>,
     ) {
-        loss::cross_entropy(logits.as_mut_slice(), targets, outcome, grad_scale);
+        let scale = gradient.as_ref().map(|gradient| gradient.scale);
+        loss::cross_entropy(logits.as_mut_slice(), targets, outcome, scale);
+        if let Some(narrow) = gradient.and_then(|gradient| gradient.narrow) {
+            self.cast(logits, narrow);
+        }
     }
 
     fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW) {

@@ -2,11 +2,21 @@
 
 use std::sync::LazyLock;
 
-use retune_compute::{CpuOptions, DType, Device, Element, Tensor, Tier, bf16};
+use retune_compute::{CpuOptions, CudaOptions, DType, Device, Element, Tensor, Tier, bf16};
 
-/// One CPU device per tier that this processor has, each with three threads.
-pub(crate) static FAST: LazyLock<Vec<Device>> =
-    LazyLock::new(|| Tier::available().map(|tier| cpu(tier, 3)).collect());
+/// One CPU device per tier that this processor has, each with three threads, and a
+/// GPU where there is one.
+pub(crate) static FAST: LazyLock<Vec<Device>> = LazyLock::new(|| {
+    let gpu = Device::cuda(&CudaOptions {
+        cache: Some(std::env::temp_dir().join("retune-kernels")),
+        ..CudaOptions::default()
+    });
+    if let Err(error) = &gpu {
+        println!("without a GPU: {error}");
+    }
+    let tiers = Tier::available().map(|tier| cpu(tier, 3));
+    tiers.chain(gpu.ok()).collect()
+});
 
 /// The plain operations.
 pub(crate) static REFERENCE: LazyLock<Device> = LazyLock::new(Device::reference);

@@ -6,10 +6,10 @@
 
 use proptest::prelude::*;
 use retune_compute::ops::*;
-use retune_compute::{DType, Device, Tensor, Tier};
+use retune_compute::{DType, Device, Tensor};
 
 use crate::cases::Numbers;
-use crate::devices::{REFERENCE, cpu, tensor};
+use crate::devices::{FAST, REFERENCE, tensor};
 use crate::tolerance::{FINITE_DIFFERENCE, assert_close};
 
 /// Half the distance of the two passes.
@@ -17,6 +17,11 @@ const STEP: f32 = 3e-3;
 
 /// Inputs of an operation: shapes and values.
 type Inputs = Vec<(Vec<usize>, Vec<f32>)>;
+
+/// The plain operations, the fastest ones of the CPU, and a GPU where there is one.
+fn devices() -> impl Iterator<Item = &'static Device> {
+    std::iter::once(&*REFERENCE).chain(FAST.iter().rev().take(2))
+}
 
 /// Compares the slope along random directions with what `gradients` says.
 fn check(
@@ -101,7 +106,7 @@ proptest! {
     #[test]
     #[cfg_attr(miri, ignore = "thousands of forward passes")]
     fn norms(rows in 1..6usize, width in 2..70usize, seed: u64) {
-        for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
+        for device in devices() {
             let numbers = Numbers::new(device, DType::F32, seed);
             let eps = 0.1;
             check(
@@ -139,7 +144,7 @@ proptest! {
     #[test]
     #[cfg_attr(miri, ignore = "thousands of forward passes")]
     fn activations(rows in 1..6usize, width in 1..70usize, seed: u64) {
-        for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
+        for device in devices() {
             let numbers = Numbers::new(device, DType::F32, seed);
             check(
                 "swiglu",
@@ -168,7 +173,7 @@ proptest! {
     #[test]
     #[cfg_attr(miri, ignore = "thousands of forward passes")]
     fn rope_and_linear(tokens in 1..8usize, heads in 1..4usize, pairs in 1..20usize, out in 1..40usize, seed: u64) {
-        for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
+        for device in devices() {
             let numbers = Numbers::new(device, DType::F32, seed);
             let config = RopeConfig { head_dim: 2 * pairs, rope_theta: 1e4, scaling: RopeScaling::Default };
             let angles = RopeAngles::new(device, &config, &numbers.indices(tokens, 300)).unwrap();
@@ -226,7 +231,7 @@ proptest! {
         } else {
             AttentionConfig::bidirectional(DIM)
         };
-        for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
+        for device in devices() {
             let numbers = Numbers::new(device, DType::F32, seed);
             let keys = [tokens, kv_heads, DIM];
             check(
@@ -249,7 +254,7 @@ proptest! {
     #[test]
     #[cfg_attr(miri, ignore = "thousands of forward passes")]
     fn head_and_embedding(tokens in 1..10usize, width in 1..40usize, vocabulary in 2..60usize, seed: u64) {
-        for device in [&*REFERENCE, &cpu(Tier::best(), 2)] {
+        for device in devices() {
             let numbers = Numbers::new(device, DType::F32, seed);
             let rows = numbers.indices(tokens.div_ceil(2), tokens);
             let targets = numbers.indices(rows.len(), vocabulary);

@@ -9,6 +9,7 @@ mod errors;
 mod extremes;
 mod finite_differences;
 mod goldens;
+mod gpu;
 mod masks;
 mod memory;
 mod products;

@@ -6,20 +6,27 @@ mod running;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use retune_compute::Device;
 use retune_data::Tokenizer;
 use retune_model::{Adapter, Decoder, KvCache, NextTokens};
 
 pub use request::{Finish, Piece, Request};
 pub(crate) use running::finite;
-use running::{PendingAnswer, Running};
+use running::{Next, PendingAnswer, Running};
 
 use crate::error::{Error, Result};
 use crate::queue::Queue;
 
-/// Tokens of prompts that go through the model at a time.
-pub(crate) const PREFILL: usize = 512;
-/// The same while answers are being written, which wait for it.
-pub(crate) const PREFILL_BESIDE: usize = 128;
+/// Tokens of prompts that go through a model on `device` at a time; fewer if answers
+/// are written beside them, which wait for it.
+pub(crate) fn prefill(device: &Device, beside: bool) -> usize {
+    match (device.is_cuda(), beside) {
+        (false, false) => 512,
+        (false, true) => 128,
+        (true, false) => 4096,
+        (true, true) => 1024,
+    }
+}
 
 /// A prompt that waits, with the answers that it is to get.
 #[derive(Debug)]
@@ -181,12 +188,24 @@ impl<'m> Generator<'m> {
         if self.running.is_empty() {
             return Ok(Vec::new());
         }
-        let (logits, passed) = self.pass()?;
+        let (found, passed) = self.pass()?;
         let width = self.model.config().vocab_size;
         let mut pieces = Vec::with_capacity(self.running.len());
-        let mut all = logits.chunks_exact(width);
+        let mut first_row = 0;
         for Passed { index, from, rows } in passed {
-            let rows: Vec<&[f32]> = all.by_ref().take(rows).collect();
+            let own = first_row..first_row + rows;
+            first_row = own.end;
+            let rows: Vec<&[f32]> = match &found {
+                Found::Logits(logits) => {
+                    let own = &logits[own.start * width..own.end * width];
+                    own.chunks_exact(width).collect()
+                }
+                Found::Largest(_) => Vec::new(),
+            };
+            let next = match &found {
+                Found::Logits(_) => Next::Logits(rows[rows.len() - 1]),
+                Found::Largest(tokens) => Next::Largest(tokens[own.end - 1]),
+            };
             let run = &mut self.running[index];
             match run.tell_prompt(from, &rows) {
                 None => {}
@@ -199,7 +218,6 @@ impl<'m> Generator<'m> {
                     continue;
                 }
             }
-            let logits = rows[rows.len() - 1];
             if run.place.len() < run.ids.len() {
                 continue;
             }
@@ -207,12 +225,12 @@ impl<'m> Generator<'m> {
             let first = self.running.len();
             self.begin_others(index)?;
             for run in &mut self.running[first..] {
-                let piece = run.go_on(logits, &self.stop_ids, self.tokenizer);
+                let piece = run.go_on(next, &self.stop_ids, self.tokenizer);
                 pieces.push((run.request, piece));
             }
             let run = &mut self.running[index];
             let computed = run.place.len();
-            let piece = run.go_on(logits, &self.stop_ids, self.tokenizer);
+            let piece = run.go_on(next, &self.stop_ids, self.tokenizer);
             let ends = piece.as_ref().is_ok_and(|piece| piece.finish.is_some());
             if piece.is_ok() && (computed == run.prompt || ends) {
                 // Others that begin in the same way find it from here on.
@@ -253,17 +271,15 @@ impl<'m> Generator<'m> {
         }
     }
 
-    /// The logits behind what running answers have, or behind the next part of their
-    /// prompts, and whose they are: one row each, but for prompts of which something is
+    /// What comes behind what running answers have, or behind the next part of their
+    /// prompts, and whose it is: one row each, but for prompts of which something is
     /// told. All that are past their prompts go on; the prompts share a pass.
-    fn pass(&mut self) -> Result<(Vec<f32>, Vec<Passed>)> {
+    fn pass(&mut self) -> Result<(Found, Vec<Passed>)> {
         let streams = self.running.iter().any(Running::is_past_its_prompt);
         let tells = self.running.iter().any(Running::tells_prompt);
         // A row of logits for each token of a prompt takes much memory.
-        let shares = self.shares(match streams || tells {
-            true => PREFILL_BESIDE,
-            false => PREFILL,
-        });
+        let shares = self.shares(prefill(self.model.device(), streams || tells));
+        let largest = self.running.iter().all(Running::takes_largest);
         let mut next = Vec::with_capacity(self.running.len());
         let mut passed = Vec::with_capacity(self.running.len());
         let (mut rows, mut offset) = (Vec::with_capacity(self.running.len()), 0);
@@ -292,7 +308,11 @@ impl<'m> Generator<'m> {
             });
         }
         let hidden = self.model.next_hidden(&mut next, &rows, &mut self.cache)?;
-        Ok((self.model.logits_of(&hidden)?.to_f32_vec(), passed))
+        let found = match largest {
+            true => Found::Largest(self.model.largest_of(&hidden)?),
+            false => Found::Logits(self.model.logits_of(&hidden)?.to_f32_vec()),
+        };
+        Ok((found, passed))
     }
 
     /// How many tokens of each prompt go into a pass of `tokens`. The one that came first
@@ -402,6 +422,14 @@ impl<'m> Generator<'m> {
             self.cache.release(run.place);
         }
     }
+}
+
+/// What a pass says of the tokens that come next, row by row.
+enum Found {
+    /// `[rows, V]`.
+    Logits(Vec<f32>),
+    /// Where each row's largest logit stands, where nothing else is wanted.
+    Largest(Vec<Option<u32>>),
 }
 
 /// What of a pass belongs to a running answer.

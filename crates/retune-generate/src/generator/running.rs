@@ -28,6 +28,15 @@ pub(super) struct PendingAnswer {
     pub(super) grammar: Option<Arc<Grammar>>,
 }
 
+/// What a pass says of the token that comes next.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Next<'a> {
+    /// `[V]`.
+    Logits(&'a [f32]),
+    /// Where the largest logit stands; None if one is not finite.
+    Largest(Option<u32>),
+}
+
 /// An answer that is being made.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -107,13 +116,17 @@ impl Running {
         }
     }
 
-    /// Chooses the token that `logits` stand behind, and takes it.
-    pub(super) fn go_on(
-        &mut self,
-        logits: &[f32],
-        stop_ids: &[u32],
-        tokenizer: &Tokenizer,
-    ) -> Result<Piece> {
+    /// Whether the largest logit is all that this answer, and others to its prompt,
+    /// want to know.
+    pub(super) fn takes_largest(&self) -> bool {
+        let own = self.grammar.is_none() && self.sampling.takes_largest();
+        let others =
+            |other: &PendingAnswer| other.grammar.is_none() && other.sampling.takes_largest();
+        own && !self.tells_prompt() && self.others.iter().all(others)
+    }
+
+    /// Chooses the next token from `logits`.
+    fn choose(&mut self, logits: &[f32], stop_ids: &[u32]) -> Result<(u32, Option<TokenLogprobs>)> {
         finite(logits)?;
         let history = History {
             all: &self.ids,
@@ -128,6 +141,20 @@ impl Running {
         let token = chosen.ok_or(Error::NothingAllowed)?;
         let logprobs = self.sampling.logprobs;
         let logprobs = logprobs.map(|count| TokenLogprobs::new(logits, token, count));
+        Ok((token, logprobs))
+    }
+
+    /// Chooses the next token, and takes it.
+    pub(super) fn go_on(
+        &mut self,
+        next: Next<'_>,
+        stop_ids: &[u32],
+        tokenizer: &Tokenizer,
+    ) -> Result<Piece> {
+        let (token, logprobs) = match next {
+            Next::Logits(logits) => self.choose(logits, stop_ids)?,
+            Next::Largest(token) => (token.ok_or(Error::NotFinite)?, None),
+        };
         let mut piece = Piece {
             logprobs,
             cached: std::mem::take(&mut self.cached),

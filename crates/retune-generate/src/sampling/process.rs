@@ -59,6 +59,20 @@ impl Sampling {
             }
         }
     }
+
+    /// Whether all that is asked for is the token with the largest logit: nothing
+    /// changes logits, nothing is drawn, and nothing is told of other tokens.
+    pub(crate) fn takes_largest(&self) -> bool {
+        (!self.do_sample || self.temperature == 0.0)
+            && self.logit_bias.is_empty()
+            && self.repetition_penalty == 1.0
+            && self.frequency_penalty == 0.0
+            && self.presence_penalty == 0.0
+            && self.dry_multiplier <= 0.0
+            && self.no_repeat_ngram_size == 0
+            && self.min_new_tokens == 0
+            && self.logprobs.is_none()
+    }
 }
 
 /// Tokens that followed elsewhere on the last `before` tokens.

@@ -57,8 +57,8 @@ impl KvCache {
     /// Tokens of a block. A sequence takes whole ones.
     pub const BLOCK: usize = BLOCK;
 
-    /// A cache with room for `tokens` tokens of `model`, rounded up to blocks. Memory
-    /// that is not written is not taken.
+    /// A cache with room for `tokens` tokens of `model`, rounded up to blocks. Of the
+    /// machine's own memory, what is not written is not taken.
     ///
     /// # Errors
     /// `OutOfMemory`.
@@ -66,7 +66,7 @@ impl KvCache {
         let config = model.config();
         let blocks = tokens.div_ceil(BLOCK).max(1);
         let shape = [blocks, BLOCK, config.num_key_value_heads, config.head_dim];
-        let device = model.norm.weight.value().device();
+        let device = model.device();
         let empty = || Tensor::empty(device, &shape, model.dtype());
         let layers = (0..config.num_hidden_layers).map(|_| {
             Ok(LayerCache {

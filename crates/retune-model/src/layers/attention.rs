@@ -3,11 +3,11 @@
 
 use retune_compute::ops::{
     AttentionConfig, AttentionOutput, attention_backward, attention_cached, attention_forward,
-    cast, rope_backward, rope_forward,
+    rope_backward, rope_forward,
 };
 use retune_compute::{DType, Tensor};
 
-use super::linear::LinearSaved;
+use super::linear::{InputGradient, LinearSaved};
 use super::{Linear, Pass, RmsNorm};
 use crate::cache::{CachePlan, LayerCache};
 use crate::error::Result;
@@ -165,16 +165,22 @@ impl Attention {
         } = saved;
         let tokens = x.shape()[0];
         let by_head = [tokens, self.heads, self.head_dim];
-        let mut d_out = pass.zeros(x, self.heads * self.head_dim)?;
+        let dtype = self.o_proj.gradient_dtype(pass);
+        let mut d_out = pass.rows(x, self.heads * self.head_dim, dtype)?;
+        let whole = InputGradient::Whole(&mut d_out);
         self.o_proj
-            .backward(d_y, &output.out, &o_saved, pass, Some(&mut d_out))?;
-        let d_out = cast(&d_out, pass.dtype)?.reshape(&by_head)?;
+            .backward(d_y, &output.out, &o_saved, pass, whole)?;
+        let d_out = pass.for_products(d_out)?.reshape(&by_head)?;
         output.out = output.out.reshape(&by_head)?;
         let (d_q, d_k, d_v) =
             attention_backward(&d_out, [&q, &k, &v], &output, pass.segments, &self.config)?;
         drop((q, k, v, output, d_out));
-        let mut d_q = rope_backward(&d_q, &pass.angles, DType::F32)?;
-        let mut d_k = rope_backward(&d_k, &pass.angles, DType::F32)?;
+        let dtype = match &self.qk_norm {
+            Some(_) => DType::F32,
+            None => pass.dtype,
+        };
+        let mut d_q = rope_backward(&d_q, &pass.angles, dtype)?;
+        let mut d_k = rope_backward(&d_k, &pass.angles, dtype)?;
         if let (Some([q_norm, k_norm]), Some([q, k])) = (&mut self.qk_norm, &normed) {
             for (norm, normed, d) in [(q_norm, q, &mut d_q), (k_norm, k, &mut d_k)] {
                 let mut d_x = Tensor::zeros(x.device(), d.shape(), DType::F32)?;
@@ -183,17 +189,24 @@ impl Attention {
             }
         }
         let mut d_x = match input_wanted {
-            true => Some(pass.zeros(x, x.shape()[1])?),
+            true => Some(pass.rows(x, x.shape()[1], DType::F32)?),
             false => None,
         };
+        let mut is_first = true;
         for (linear, saved, d) in [
             (&mut self.q_proj, q_saved, d_q),
             (&mut self.k_proj, k_saved, d_k),
             (&mut self.v_proj, v_saved, d_v),
         ] {
             let width = d.len() / tokens.max(1);
-            let d = cast(&d, pass.dtype)?.reshape(&[tokens, width])?;
-            linear.backward(&d, x, &saved, pass, d_x.as_mut())?;
+            let d = pass.for_products(d)?.reshape(&[tokens, width])?;
+            let wanted = match &mut d_x {
+                None => InputGradient::Unwanted,
+                Some(d_x) if is_first => InputGradient::Whole(d_x),
+                Some(d_x) => InputGradient::Added(d_x),
+            };
+            is_first = false;
+            linear.backward(&d, x, &saved, pass, wanted)?;
         }
         Ok(d_x)
     }

@@ -44,6 +44,16 @@ pub(crate) struct Linear {
     pub(crate) lora: Option<Lora>,
 }
 
+/// Where the gradient of a layer's input goes.
+pub(crate) enum InputGradient<'a> {
+    /// Nowhere.
+    Unwanted,
+    /// It overwrites the tensor, which is of [`Linear::gradient_dtype`].
+    Whole(&'a mut Tensor),
+    /// It is added to the tensor, f32.
+    Added(&'a mut Tensor),
+}
+
 /// What the backward pass wants beside the input.
 #[derive(Debug)]
 pub(crate) struct LinearSaved {
@@ -79,15 +89,15 @@ impl Linear {
         Ok(LinearSaved { lora })
     }
 
-    /// Adds to the gradients of parameters, and to `d_x`, f32, if that is wanted.
-    /// `d_y` and `x` are of the type of products.
+    /// Adds to the gradients of parameters, and gives that of the input if it is
+    /// wanted. `d_y` and `x` are of the type of products.
     pub(crate) fn backward(
         &mut self,
         d_y: &Tensor,
         x: &Tensor,
         saved: &LinearSaved,
         pass: &Pass<'_>,
-        d_x: Option<&mut Tensor>,
+        d_x: InputGradient<'_>,
     ) -> Result<()> {
         let added = || Epilogue::default().accumulate();
         if let Matrix::Trained(Parameter { grad, .. }) = &mut self.weight {
@@ -100,17 +110,28 @@ impl Linear {
             (Some(lora), Some(saved)) => Some(lora.backward(d_y, x, saved, pass)?),
             _ => None,
         };
-        let Some(d_x) = d_x else {
-            return Ok(());
+        let (d_x, epilogue) = match d_x {
+            InputGradient::Unwanted => return Ok(()),
+            InputGradient::Whole(d_x) => (d_x, Epilogue::default()),
+            InputGradient::Added(d_x) => (d_x, added()),
         };
         let lora = self.lora.as_ref().zip(g.as_ref());
         let term = lora.and_then(|(lora, g)| lora.input_term(g, pass));
         let masked = term.is_none();
-        linear_backward(d_y, self.weight.weight(), added().low_rank(term), d_x)?;
+        linear_backward(d_y, self.weight.weight(), epilogue.low_rank(term), d_x)?;
         if let (true, Some((lora, g))) = (masked, lora) {
             lora.add_masked(g, pass, d_x)?;
         }
         Ok(())
+    }
+
+    /// The element type in which [`InputGradient::Whole`] is given: that of products,
+    /// or f32 where terms are added to it.
+    pub(crate) fn gradient_dtype(&self, pass: &Pass<'_>) -> DType {
+        match &self.lora {
+            Some(lora) if lora.drops(pass) => DType::F32,
+            _ => pass.dtype,
+        }
     }
 
     pub(crate) fn parameters(&mut self) -> impl Iterator<Item = &mut Parameter> {

@@ -48,6 +48,11 @@ impl Lora {
         Ok(Some(dropout(x, rows, &config)?))
     }
 
+    /// Whether inputs are masked in this pass.
+    pub(crate) fn drops(&self, pass: &Pass<'_>) -> bool {
+        pass.dropout.is_some() && self.dropout > 0.0
+    }
+
     pub(crate) fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<LoraSaved> {
         let masked = self.mask(x, pass)?;
         let x = masked.as_ref().unwrap_or(x);
@@ -87,8 +92,7 @@ impl Lora {
     /// The term that the product for the input's gradient adds, unless dropout
     /// stands between.
     pub(crate) fn input_term<'a>(&'a self, g: &'a Tensor, pass: &Pass<'_>) -> Option<LowRank<'a>> {
-        let drops = pass.dropout.is_some() && self.dropout > 0.0;
-        (!drops).then(|| LowRank {
+        (!self.drops(pass)).then(|| LowRank {
             u: g,
             b: self.a.for_products().into(),
             transposed: false,

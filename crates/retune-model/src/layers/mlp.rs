@@ -1,9 +1,9 @@
 //! The gated MLP.
 
-use retune_compute::Tensor;
-use retune_compute::ops::{cast, swiglu_backward, swiglu_forward};
+use retune_compute::ops::{swiglu_backward, swiglu_forward};
+use retune_compute::{DType, Tensor};
 
-use super::linear::LinearSaved;
+use super::linear::{InputGradient, LinearSaved};
 use super::{Linear, Pass};
 use crate::error::Result;
 use crate::parameter::Parameter;
@@ -52,15 +52,18 @@ impl Mlp {
         pass: &Pass<'_>,
     ) -> Result<Tensor> {
         let [gate, up, down] = &saved.linears;
-        let mut d_activated = pass.zeros(x, self.intermediate_size)?;
+        let dtype = self.down_proj.gradient_dtype(pass);
+        let mut d_activated = pass.rows(x, self.intermediate_size, dtype)?;
+        let whole = InputGradient::Whole(&mut d_activated);
         self.down_proj
-            .backward(d_y, &saved.activated, down, pass, Some(&mut d_activated))?;
-        let d_activated = cast(&d_activated, pass.dtype)?;
+            .backward(d_y, &saved.activated, down, pass, whole)?;
+        let d_activated = pass.for_products(d_activated)?;
         let (d_gate, d_up) = swiglu_backward(&d_activated, &saved.gate, &saved.up, pass.dtype)?;
-        let mut d_x = pass.zeros(x, x.shape()[1])?;
-        self.gate_proj
-            .backward(&d_gate, x, gate, pass, Some(&mut d_x))?;
-        self.up_proj.backward(&d_up, x, up, pass, Some(&mut d_x))?;
+        let mut d_x = pass.rows(x, x.shape()[1], DType::F32)?;
+        let whole = InputGradient::Whole(&mut d_x);
+        self.gate_proj.backward(&d_gate, x, gate, pass, whole)?;
+        let added = InputGradient::Added(&mut d_x);
+        self.up_proj.backward(&d_up, x, up, pass, added)?;
         Ok(d_x)
     }
 

@@ -10,7 +10,7 @@ mod lora;
 mod mlp;
 mod norm;
 
-use retune_compute::ops::{RopeAngles, RowKey, Segments};
+use retune_compute::ops::{RopeAngles, RowKey, Segments, cast};
 use retune_compute::{DType, Tensor};
 
 use crate::adapter::RowAdapters;
@@ -45,12 +45,11 @@ impl Pass<'_> {
         )?)
     }
 
-    /// Zeros, for a gradient that layers add to.
-    fn zeros(&self, like: &Tensor, width: usize) -> Result<Tensor> {
-        Ok(Tensor::zeros(
-            like.device(),
-            &[like.shape()[0], width],
-            DType::F32,
-        )?)
+    /// A tensor as products take it.
+    fn for_products(&self, x: Tensor) -> Result<Tensor> {
+        match x.dtype() == self.dtype {
+            true => Ok(x),
+            false => Ok(cast(&x, self.dtype)?),
+        }
     }
 }

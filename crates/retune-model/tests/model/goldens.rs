@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use retune_compute::ops::{AdamW, Packing, RowKey, Segments, norm, scale, sum};
-use retune_compute::{DType, Device};
+use retune_compute::{CudaOptions, DType, Device};
 use retune_model::{Activations, Batch, Decoder, LoraConfig, OpenOptions, Tuning, Weights};
 use serde_json::Value;
 
@@ -118,6 +118,15 @@ fn packed(samples: &[Sample]) -> Batch {
     batch
 }
 
+/// The CPU, and a GPU where there is one.
+fn devices() -> Vec<Device> {
+    let gpu = Device::cuda(&CudaOptions {
+        cache: Some(std::env::temp_dir().join("retune-kernels")),
+        ..CudaOptions::default()
+    });
+    std::iter::once(Device::cpu()).chain(gpu.ok()).collect()
+}
+
 /// The numbers of a golden tensor.
 fn golden(case: &str, file: &str, name: &str) -> Vec<f32> {
     let weights = Weights::open_file(&folder(case).join(file)).unwrap();
@@ -145,38 +154,39 @@ fn relative_norm(found: &[f32], expected: &[f32]) -> f64 {
 
 #[test]
 fn logits_are_those_of_pytorch() {
-    let device = Device::cpu();
-    for case in CASES {
-        let samples = samples(case);
-        let batch = packed(&samples);
-        for tolerance in &TOLERANCES {
-            for (tensor, tuning) in [("logits", Tuning::Frozen), ("logits_lora", lora(case))] {
-                let model = open(case, &device, tolerance.dtype, tuning);
-                let logits = model
-                    .logits(&batch.input_ids, &batch.segments)
-                    .unwrap()
-                    .to_f32_vec();
-                let expected = golden(case, "forward.safetensors", tensor);
-                let vocabulary = model.config().vocab_size;
-                let longest = expected.len() / samples.len() / vocabulary;
-                let largest = expected.iter().fold(0f32, |most, v| most.max(v.abs()));
-                let (mut first, mut worst) = (0, 0f32);
-                for (row, sample) in samples.iter().enumerate() {
-                    let count = sample.ids.len() * vocabulary;
-                    let start = row * longest * vocabulary;
-                    let pairs = logits[first..first + count]
-                        .iter()
-                        .zip(&expected[start..start + count]);
-                    worst = pairs.fold(worst, |worst, (a, b)| worst.max((a - b).abs()));
-                    first += count;
+    for device in devices() {
+        for case in CASES {
+            let samples = samples(case);
+            let batch = packed(&samples);
+            for tolerance in &TOLERANCES {
+                for (tensor, tuning) in [("logits", Tuning::Frozen), ("logits_lora", lora(case))] {
+                    let model = open(case, &device, tolerance.dtype, tuning);
+                    let logits = model
+                        .logits(&batch.input_ids, &batch.segments)
+                        .unwrap()
+                        .to_f32_vec();
+                    let expected = golden(case, "forward.safetensors", tensor);
+                    let vocabulary = model.config().vocab_size;
+                    let longest = expected.len() / samples.len() / vocabulary;
+                    let largest = expected.iter().fold(0f32, |most, v| most.max(v.abs()));
+                    let (mut first, mut worst) = (0, 0f32);
+                    for (row, sample) in samples.iter().enumerate() {
+                        let count = sample.ids.len() * vocabulary;
+                        let start = row * longest * vocabulary;
+                        let pairs = logits[first..first + count]
+                            .iter()
+                            .zip(&expected[start..start + count]);
+                        worst = pairs.fold(worst, |worst, (a, b)| worst.max((a - b).abs()));
+                        first += count;
+                    }
+                    let error = f64::from(worst / largest);
+                    assert!(
+                        error <= tolerance.logits,
+                        "{case} {:?} {tensor}: {error}",
+                        tolerance.dtype
+                    );
+                    eprintln!("{case} {:?} {tensor}: {error:.1e}", tolerance.dtype);
                 }
-                let error = f64::from(worst / largest);
-                assert!(
-                    error <= tolerance.logits,
-                    "{case} {:?} {tensor}: {error}",
-                    tolerance.dtype
-                );
-                eprintln!("{case} {:?} {tensor}: {error:.1e}", tolerance.dtype);
             }
         }
     }
@@ -216,42 +226,43 @@ fn in_memory(name: &str) -> String {
 
 #[test]
 fn gradients_are_those_of_pytorch() {
-    let device = Device::cpu();
-    for case in CASES {
-        let samples = samples(case);
-        let losses = json(case, "generate.json");
-        for tolerance in &TOLERANCES {
-            for (file, loss, tuning) in [
-                ("grads_full.safetensors", "loss", Tuning::FULL),
-                ("grads_lora.safetensors", "loss_lora", lora(case)),
-            ] {
-                let together = vec![packed(&samples)];
-                let alone: Vec<Batch> = samples.chunks(1).map(packed).collect();
-                for (batches, activations) in [
-                    (&together, Activations::Keep),
-                    (&together, Activations::Recompute),
-                    (&alone, Activations::Keep),
-                    (&alone, Activations::Recompute),
+    for device in devices() {
+        for case in CASES {
+            let samples = samples(case);
+            let losses = json(case, "generate.json");
+            for tolerance in &TOLERANCES {
+                for (file, loss, tuning) in [
+                    ("grads_full.safetensors", "loss", Tuning::FULL),
+                    ("grads_lora.safetensors", "loss_lora", lora(case)),
                 ] {
-                    let mut model = open(case, &device, tolerance.dtype, tuning.clone());
-                    let (found, gradients) = gradients(&mut model, batches, activations);
-                    let expected = losses[loss].as_f64().unwrap();
-                    assert!(
-                        (found - expected).abs() <= tolerance.loss * expected,
-                        "{case}: {found} {expected}"
-                    );
-                    let stored = Weights::open_file(&folder(case).join(file)).unwrap();
-                    assert_eq!(stored.names().count(), gradients.len(), "{case} {file}");
-                    for (name, gradient) in gradients {
-                        let expected = golden(case, file, &in_memory(&name));
-                        let error = relative_norm(&gradient, &expected);
+                    let together = vec![packed(&samples)];
+                    let alone: Vec<Batch> = samples.chunks(1).map(packed).collect();
+                    for (batches, activations) in [
+                        (&together, Activations::Keep),
+                        (&together, Activations::Recompute),
+                        (&alone, Activations::Keep),
+                        (&alone, Activations::Recompute),
+                    ] {
+                        let mut model = open(case, &device, tolerance.dtype, tuning.clone());
+                        let (found, gradients) = gradients(&mut model, batches, activations);
+                        let expected = losses[loss].as_f64().unwrap();
                         assert!(
-                            error <= tolerance.gradient,
-                            "{case} {:?} {name}: {error}",
-                            tolerance.dtype
+                            (found - expected).abs() <= tolerance.loss * expected,
+                            "{case}: {found} {expected}"
                         );
-                        let along = cosine(&gradient, &expected);
-                        assert!(along > 0.999, "{case} {name}: {along}");
+                        let stored = Weights::open_file(&folder(case).join(file)).unwrap();
+                        assert_eq!(stored.names().count(), gradients.len(), "{case} {file}");
+                        for (name, gradient) in gradients {
+                            let expected = golden(case, file, &in_memory(&name));
+                            let error = relative_norm(&gradient, &expected);
+                            assert!(
+                                error <= tolerance.gradient,
+                                "{case} {:?} {name}: {error}",
+                                tolerance.dtype
+                            );
+                            let along = cosine(&gradient, &expected);
+                            assert!(along > 0.999, "{case} {name}: {along}");
+                        }
                     }
                 }
             }
@@ -261,63 +272,64 @@ fn gradients_are_those_of_pytorch() {
 
 #[test]
 fn ten_steps_follow_pytorch() {
-    let device = Device::cpu();
-    for case in CASES {
-        let batches = [packed(&samples(case))];
-        let curve = json(case, "curve.json");
-        for tolerance in &TOLERANCES {
-            let mut model = open(case, &device, tolerance.dtype, lora(case));
-            let count = model.parameters().len();
-            let moments = |model: &mut Decoder| -> Vec<retune_compute::Tensor> {
-                let parameters = model.parameters().into_iter();
-                let zeros =
-                    |shape: &[usize]| retune_compute::Tensor::zeros(&device, shape, DType::F32);
-                parameters
-                    .map(|p| zeros(p.value.shape()).unwrap())
-                    .collect()
-            };
-            let (mut exp_avg, mut exp_avg_sq) = (moments(&mut model), moments(&mut model));
-            for (number, step) in curve["steps"].as_array().unwrap().iter().enumerate() {
-                let (loss, _) = gradients(&mut model, &batches, Activations::Keep);
-                let expected = step["loss"].as_f64().unwrap();
-                assert!(
-                    (loss - expected).abs() <= tolerance.loss * expected,
-                    "{case} {:?} step {number}: {loss} {expected}",
-                    tolerance.dtype
-                );
-                let mut parameters = model.parameters();
-                let total = norm(parameters.iter().map(|p| &p.grad));
-                let expected = step["grad_norm"].as_f64().unwrap();
-                assert!(
-                    (total - expected).abs() <= tolerance.gradient * expected,
-                    "{case}: {total} {expected}"
-                );
-                let factor = (1.0 / (total + 1e-6)).min(1.0) as f32;
-                let adamw = AdamW {
-                    weight_decay: 0.01,
-                    ..AdamW::new(step["lr"].as_f64().unwrap(), number as u32 + 1)
+    for device in devices() {
+        for case in CASES {
+            let batches = [packed(&samples(case))];
+            let curve = json(case, "curve.json");
+            for tolerance in &TOLERANCES {
+                let mut model = open(case, &device, tolerance.dtype, lora(case));
+                let count = model.parameters().len();
+                let moments = |model: &mut Decoder| -> Vec<retune_compute::Tensor> {
+                    let parameters = model.parameters().into_iter();
+                    let zeros =
+                        |shape: &[usize]| retune_compute::Tensor::zeros(&device, shape, DType::F32);
+                    parameters
+                        .map(|p| zeros(p.value.shape()).unwrap())
+                        .collect()
                 };
-                for index in 0..count {
-                    let parameter = &mut parameters[index];
-                    scale(&mut parameter.grad, factor);
-                    parameter
-                        .step(&mut exp_avg[index], &mut exp_avg_sq[index], &adamw)
-                        .unwrap();
+                let (mut exp_avg, mut exp_avg_sq) = (moments(&mut model), moments(&mut model));
+                for (number, step) in curve["steps"].as_array().unwrap().iter().enumerate() {
+                    let (loss, _) = gradients(&mut model, &batches, Activations::Keep);
+                    let expected = step["loss"].as_f64().unwrap();
+                    assert!(
+                        (loss - expected).abs() <= tolerance.loss * expected,
+                        "{case} {:?} step {number}: {loss} {expected}",
+                        tolerance.dtype
+                    );
+                    let mut parameters = model.parameters();
+                    let total = norm(parameters.iter().map(|p| &p.grad));
+                    let expected = step["grad_norm"].as_f64().unwrap();
+                    assert!(
+                        (total - expected).abs() <= tolerance.gradient * expected,
+                        "{case}: {total} {expected}"
+                    );
+                    let factor = (1.0 / (total + 1e-6)).min(1.0) as f32;
+                    let adamw = AdamW {
+                        weight_decay: 0.01,
+                        ..AdamW::new(step["lr"].as_f64().unwrap(), number as u32 + 1)
+                    };
+                    for index in 0..count {
+                        let parameter = &mut parameters[index];
+                        scale(&mut parameter.grad, factor);
+                        parameter
+                            .step(&mut exp_avg[index], &mut exp_avg_sq[index], &adamw)
+                            .unwrap();
+                    }
                 }
-            }
-            for parameter in model.parameters() {
-                let expected = golden(
-                    case,
-                    "curve_adapter.safetensors",
-                    &in_memory(&parameter.name),
-                );
-                let error = relative_norm(&parameter.value.to_f32_vec(), &expected);
-                assert!(
-                    error <= tolerance.gradient,
-                    "{case} {:?} {}: {error}",
-                    tolerance.dtype,
-                    parameter.name
-                );
+                for parameter in model.parameters() {
+                    let expected = golden(
+                        case,
+                        "curve_adapter.safetensors",
+                        &in_memory(&parameter.name),
+                    );
+                    let error = relative_norm(&parameter.value.to_f32_vec(), &expected);
+                    assert!(
+                        error <= tolerance.gradient,
+                        "{case} {:?} {}: {error}",
+                        tolerance.dtype,
+                        parameter.name
+                    );
+                }
             }
         }
     }
@@ -325,26 +337,27 @@ fn ten_steps_follow_pytorch() {
 
 #[test]
 fn greedy_text_is_that_of_pytorch() {
-    let device = Device::cpu();
-    for case in CASES {
-        let text = json(case, "generate.json");
-        for (name, tuning) in [("greedy", Tuning::Frozen), ("greedy_lora", lora(case))] {
-            let model = open(case, &device, DType::F32, tuning);
-            let expected: Vec<u32> = serde_json::from_value(text[name].clone()).unwrap();
-            let mut ids: Vec<u32> = serde_json::from_value(text["prompt"].clone()).unwrap();
-            let vocabulary = model.config().vocab_size;
-            while ids.len() < expected.len() {
-                let logits = model
-                    .logits(&ids, &Segments::single(ids.len()))
-                    .unwrap()
-                    .to_f32_vec();
-                let last = &logits[logits.len() - vocabulary..];
-                let best = (0..vocabulary)
-                    .max_by(|a, b| last[*a].total_cmp(&last[*b]))
-                    .unwrap();
-                ids.push(best as u32);
+    for device in devices() {
+        for case in CASES {
+            let text = json(case, "generate.json");
+            for (name, tuning) in [("greedy", Tuning::Frozen), ("greedy_lora", lora(case))] {
+                let model = open(case, &device, DType::F32, tuning);
+                let expected: Vec<u32> = serde_json::from_value(text[name].clone()).unwrap();
+                let mut ids: Vec<u32> = serde_json::from_value(text["prompt"].clone()).unwrap();
+                let vocabulary = model.config().vocab_size;
+                while ids.len() < expected.len() {
+                    let logits = model
+                        .logits(&ids, &Segments::single(ids.len()))
+                        .unwrap()
+                        .to_f32_vec();
+                    let last = &logits[logits.len() - vocabulary..];
+                    let best = (0..vocabulary)
+                        .max_by(|a, b| last[*a].total_cmp(&last[*b]))
+                        .unwrap();
+                    ids.push(best as u32);
+                }
+                assert_eq!(ids, expected, "{case} {name}");
             }
-            assert_eq!(ids, expected, "{case} {name}");
         }
     }
 }
@@ -353,52 +366,54 @@ fn greedy_text_is_that_of_pytorch() {
 /// the ceiling of errors.
 #[test]
 fn greedy_text_in_bf16_is_that_of_pytorch_where_it_is_decided() {
-    let device = Device::cpu();
-    let ceiling = TOLERANCES[1].logits as f32;
-    let mut decided = 0;
-    for case in CASES {
-        let text = json(case, "generate.json");
-        let prompt = text["prompt"].as_array().unwrap().len();
-        for (name, tuning) in [("greedy", Tuning::Frozen), ("greedy_lora", lora(case))] {
-            let ids: Vec<u32> = serde_json::from_value(text[name].clone()).unwrap();
-            let logits = |dtype| {
-                let model = open(case, &device, dtype, tuning.clone());
-                let logits = model.logits(&ids, &Segments::single(ids.len())).unwrap();
-                (logits.to_f32_vec(), model.config().vocab_size)
-            };
-            let ((exact, vocabulary), (found, _)) = (logits(DType::F32), logits(DType::BF16));
-            let largest = exact.iter().fold(0f32, |most, v| most.max(v.abs()));
-            let rows = exact.chunks(vocabulary).zip(found.chunks(vocabulary));
-            for ((exact, found), next) in rows.zip(&ids[1..]).skip(prompt - 1) {
-                let next = *next as usize;
-                let others = (0..vocabulary).filter(|id| *id != next);
-                let second = others.clone().map(|id| exact[id]).fold(f32::MIN, f32::max);
-                if exact[next] - second > ceiling * largest {
-                    decided += 1;
-                    let beaten = others.map(|id| found[id]).all(|value| value < found[next]);
-                    assert!(beaten, "{case} {name}: another token than {next}");
+    for device in devices() {
+        let ceiling = TOLERANCES[1].logits as f32;
+        let mut decided = 0;
+        for case in CASES {
+            let text = json(case, "generate.json");
+            let prompt = text["prompt"].as_array().unwrap().len();
+            for (name, tuning) in [("greedy", Tuning::Frozen), ("greedy_lora", lora(case))] {
+                let ids: Vec<u32> = serde_json::from_value(text[name].clone()).unwrap();
+                let logits = |dtype| {
+                    let model = open(case, &device, dtype, tuning.clone());
+                    let logits = model.logits(&ids, &Segments::single(ids.len())).unwrap();
+                    (logits.to_f32_vec(), model.config().vocab_size)
+                };
+                let ((exact, vocabulary), (found, _)) = (logits(DType::F32), logits(DType::BF16));
+                let largest = exact.iter().fold(0f32, |most, v| most.max(v.abs()));
+                let rows = exact.chunks(vocabulary).zip(found.chunks(vocabulary));
+                for ((exact, found), next) in rows.zip(&ids[1..]).skip(prompt - 1) {
+                    let next = *next as usize;
+                    let others = (0..vocabulary).filter(|id| *id != next);
+                    let second = others.clone().map(|id| exact[id]).fold(f32::MIN, f32::max);
+                    if exact[next] - second > ceiling * largest {
+                        decided += 1;
+                        let beaten = others.map(|id| found[id]).all(|value| value < found[next]);
+                        assert!(beaten, "{case} {name}: another token than {next}");
+                    }
                 }
             }
         }
+        assert!(decided > 100, "{decided}");
     }
-    assert!(decided > 100, "{decided}");
 }
 
 #[test]
 fn peft_computes_the_same_with_an_adapter_trained_here() {
-    let device = Device::cpu();
-    let case = "trained-here";
-    let ids: Vec<u32> = golden(case, "logits.safetensors", "ids")
-        .into_iter()
-        .map(|id| id as u32)
-        .collect();
-    for (tensor, tuning) in [("logits", Tuning::Frozen), ("logits_lora", lora(case))] {
-        let model = open(case, &device, DType::F32, tuning);
-        let segments = Segments::single(ids.len());
-        let logits = model.logits(&ids, &segments).unwrap().to_f32_vec();
-        let expected = golden(case, "logits.safetensors", tensor);
-        assert_eq!(logits.len(), expected.len());
-        let error = relative_norm(&logits, &expected);
-        assert!(error <= 1e-5, "{tensor}: {error}");
+    for device in devices() {
+        let case = "trained-here";
+        let ids: Vec<u32> = golden(case, "logits.safetensors", "ids")
+            .into_iter()
+            .map(|id| id as u32)
+            .collect();
+        for (tensor, tuning) in [("logits", Tuning::Frozen), ("logits_lora", lora(case))] {
+            let model = open(case, &device, DType::F32, tuning);
+            let segments = Segments::single(ids.len());
+            let logits = model.logits(&ids, &segments).unwrap().to_f32_vec();
+            let expected = golden(case, "logits.safetensors", tensor);
+            assert_eq!(logits.len(), expected.len());
+            let error = relative_norm(&logits, &expected);
+            assert!(error <= 1e-5, "{tensor}: {error}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
 
+use super::choices::device_choice;
 use super::field::{Field, Kind, Range};
 use super::memory::MemorySize;
 use super::names::nearest;
@@ -74,6 +75,10 @@ fn one(field: &Field, node: &Node) -> Result<Json, Fault> {
                 problem,
                 hint: None,
             }),
+        },
+        (Kind::Device, Value::Text(text)) => match device_choice(text) {
+            Ok(choice) => Ok(Json::String(choice.to_string())),
+            Err(hint) => Err(wrong(field, node).hint(hint)),
         },
         (Kind::Text, _) => text(node),
         _ => Err(wrong(field, node)),

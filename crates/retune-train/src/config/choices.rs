@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use retune_compute::DeviceChoice;
 use retune_data::layout::Layout;
 use retune_data::source::{Format, SampleBy};
 use retune_data::{Learn, OverLong};
@@ -46,7 +47,7 @@ pub enum Switch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// `bf16` where the processor multiplies it, else `f32`.
+    /// `bf16` where the device multiplies it, else `f32`.
     Auto,
     /// Everything in f32.
     F32,
@@ -64,18 +65,46 @@ pub enum OnNonfinite {
     Skip,
 }
 
-/// Where to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeviceType {
-    /// On the best device that there is.
-    Auto,
-    /// On the processor.
-    Cpu,
-    /// On a GPU of NVIDIA's.
-    Cuda,
-    /// On a GPU of Apple's.
-    Mps,
+/// What a device's name has to look like, in words.
+pub const DEVICES: &str = "auto, cpu, cuda or cuda:N";
+
+/// The device that `name` asks for.
+///
+/// # Errors
+/// What to write instead, in words, if it is not one of [`DEVICES`].
+pub fn device_choice(name: &str) -> Result<DeviceChoice, &'static str> {
+    name.parse()
+        .map_err(|_| match name.to_ascii_lowercase().as_str() {
+            "mps" | "metal" => "there is no device for GPUs of Apple's; write cpu",
+            _ => "cuda is a GPU of NVIDIA's, cuda:1 the second; auto takes one if it is there",
+        })
+}
+
+/// For `#[serde(with)]`: a [`DeviceChoice`] is its name in a file.
+pub(super) mod device {
+    use super::*;
+
+    pub(in super::super) const PATTERN: &str = "^(auto|cpu|cuda(:[0-9]+)?)$";
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        value: &DeviceChoice,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<DeviceChoice, D::Error> {
+        let name: Cow<'de, str> = Cow::deserialize(deserializer)?;
+        device_choice(&name).map_err(|hint| {
+            serde::de::Error::custom(format!("expected {DEVICES}, found {name}; {hint}"))
+        })
+    }
+
+    pub(in super::super) fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": PATTERN})
+    }
 }
 
 /// A choice of retune-data's, which keeps its names in a table.

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use retune_compute::DeviceChoice;
 use retune_data::source::SampleBy;
 use retune_data::{Encoder, Learn, OverLong};
 
-use super::{
-    DeviceType, FinetuningType, OnNonfinite, Precision, SchedulerType, Switch, TrainConfig,
-};
+use super::{FinetuningType, OnNonfinite, Precision, SchedulerType, Switch, TrainConfig};
 
 impl Default for TrainConfig {
     /// The tutorial's settings, where it has one.
@@ -65,7 +64,7 @@ impl Default for TrainConfig {
             on_nonfinite: OnNonfinite::Stop,
             seed: 42,
             disable_shuffling: false,
-            device: DeviceType::Auto,
+            device: DeviceChoice::Auto,
             threads: None,
             precision: Precision::Auto,
             gradient_checkpointing: Switch::Auto,

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use super::choices::{DEVICES, device};
 use super::memory::MemorySize;
 use super::schema;
 
@@ -55,6 +56,8 @@ pub enum Kind {
     Text,
     /// An amount of memory.
     Size,
+    /// Where to compute.
+    Device,
     /// One of some names.
     Choice(Vec<String>),
     /// Texts, or a single one.
@@ -134,6 +137,7 @@ fn kind(schema: &Value) -> Kind {
             _ => Kind::Texts,
         },
         _ if schema["format"] == "memory-size" => Kind::Size,
+        _ if schema["pattern"] == device::PATTERN => Kind::Device,
         _ => Kind::Text,
     }
 }
@@ -206,6 +210,7 @@ impl Kind {
             Self::Number(range) => range.in_words(),
             Self::Text => "a text".to_owned(),
             Self::Size => MemorySize::EXPECTED.to_owned(),
+            Self::Device => DEVICES.to_owned(),
             Self::Choice(names) => match names.split_last() {
                 Some((last, [])) => last.clone(),
                 Some((last, rest)) => format!("{} or {last}", rest.join(", ")),

@@ -25,13 +25,16 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use retune_compute::DeviceChoice;
 use retune_data::layout::Layout;
 use retune_data::source::{Format, SampleBy};
 use retune_data::{Learn, OverLong};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use choices::{DeviceType, FinetuningType, OnNonfinite, Precision, SchedulerType, Switch};
+pub use choices::{
+    DEVICES, FinetuningType, OnNonfinite, Precision, SchedulerType, Switch, device_choice,
+};
 pub use field::{Field, Kind, fields};
 pub use load::{Override, Purpose};
 pub use memory::MemorySize;
@@ -190,8 +193,10 @@ pub struct TrainConfig {
     /// Go through the data in the order of its files, in every epoch
     pub disable_shuffling: bool,
 
-    /// Where to compute: auto, cpu, cuda or mps
-    pub device: DeviceType,
+    /// Where to compute: auto, cpu, cuda or cuda:N, an NVIDIA GPU
+    #[serde(with = "choices::device")]
+    #[schemars(schema_with = "choices::device::schema")]
+    pub device: DeviceChoice,
     /// Threads [default: the machine's cores]
     #[schemars(range(min = 1))]
     pub threads: Option<usize>,

@@ -9,7 +9,7 @@ use retune_data::source::encoding_for_label;
 use super::load::Given;
 use super::names::nearest;
 use super::overruled::overruled;
-use super::{DeviceType, FinetuningType, SchedulerType, TrainConfig};
+use super::{FinetuningType, SchedulerType, TrainConfig};
 use crate::error::{Mistake, Place};
 
 /// Contradictions in `config`; places are where `given` has them.
@@ -81,17 +81,6 @@ impl Rules<'_> {
                 modules.join(", ")
             ),
             "write target_modules: all-linear",
-        );
-        let absent = match config.device {
-            DeviceType::Cuda => "cuda",
-            DeviceType::Mps => "mps",
-            DeviceType::Auto | DeviceType::Cpu => "",
-        };
-        self.when(
-            !absent.is_empty(),
-            &["device"],
-            format!("expected auto or cpu, found {absent}: this build computes on the CPU only"),
-            "write device: auto",
         );
     }
 

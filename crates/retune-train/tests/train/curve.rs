@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use retune_compute::{DType, Device};
+use retune_compute::{CudaOptions, DType, Device};
 use retune_data::Labelled;
 use retune_model::{Tuning, Weights};
 use retune_train::config::{Precision, SchedulerType, Switch};
@@ -63,7 +63,13 @@ fn folder(case: &str) -> tempfile::TempDir {
 }
 
 /// The run that made the golden, before its first step.
-fn trainer(case: &str, folder: &Path, precision: Precision, recompute: Switch) -> Trainer {
+fn trainer(
+    case: &str,
+    folder: &Path,
+    device: &Device,
+    precision: Precision,
+    recompute: Switch,
+) -> Trainer {
     let curve = read(case, "curve.json");
     let number = |value: &Value| value.as_f64().expect("a number");
     let schedule = &curve["schedule"];
@@ -89,9 +95,8 @@ fn trainer(case: &str, folder: &Path, precision: Precision, recompute: Switch) -
     };
     let cache = folder.join("cache");
     let prepared = Prepared::open(config, None, &cache, &mut |_| {}).expect("it goes together");
-    let device = Device::cpu();
-    let plan = prepared.plan(&device, 1 << 30).expect("it fits");
-    prepared.start(&device, &plan).expect("it opens")
+    let plan = prepared.plan(device, 1 << 30).expect("it fits");
+    prepared.start(device, &plan).expect("it opens")
 }
 
 struct Unobserved;
@@ -109,6 +114,17 @@ fn near(what: &str, found: f64, expected: f64, tolerance: f64) {
 
 #[test]
 fn ten_steps_follow_pytorch() {
+    // The CPU, and a GPU where there is one.
+    let gpu = Device::cuda(&CudaOptions {
+        cache: Some(std::env::temp_dir().join("retune-kernels")),
+        ..CudaOptions::default()
+    });
+    for device in std::iter::once(Device::cpu()).chain(gpu.ok()) {
+        ten_steps_on(&device);
+    }
+}
+
+fn ten_steps_on(device: &Device) {
     for case in ["qwen2-tiny", "qwen3-tiny", "llama-tiny", "llama3-rope-tiny"] {
         let folder = folder(case);
         let samples = samples(case);
@@ -119,10 +135,13 @@ fn ten_steps_follow_pytorch() {
             (Precision::Bf16, [1e-2, 3e-2]),
         ] {
             for recompute in [Switch::Off, Switch::On] {
-                let mut trainer = trainer(case, folder.path(), precision, recompute);
+                let mut trainer = trainer(case, folder.path(), device, precision, recompute);
                 for step in curve["steps"].as_array().expect("steps") {
                     let found = trainer.update(&samples, &mut Unobserved).expect("a step");
-                    let what = format!("{case} {precision:?} {recompute:?} step {}", found.step);
+                    let what = format!(
+                        "{case} {precision:?} {recompute:?} step {} on {device:?}",
+                        found.step
+                    );
                     let expected = |name: &str| step[name].as_f64().expect("a number");
                     near(&what, found.learning_rate, expected("lr"), 1e-12);
                     near(&what, found.loss, expected("loss"), loss);

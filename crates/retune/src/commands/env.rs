@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
 use retune_compute::ceiling::{self, Ceilings};
-use retune_compute::{CpuOptions, Device, Tier};
+use retune_compute::{CpuOptions, CudaOptions, Device, Error, Gpu, gpus};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+use crate::output::kernel_folder;
 
 /// Show this machine and its measured limits: arithmetic and memory.
 ///
@@ -59,8 +61,7 @@ fn machine(args: &Args) -> Result<Vec<(&'static str, String)>> {
         }
         _ => (system.total_memory(), system.available_memory()),
     };
-    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-    Ok(vec![
+    let mut lines = vec![
         ("retune", env!("CARGO_PKG_VERSION").to_owned()),
         ("system", format!("{os}, {}", System::cpu_arch())),
         ("processor", format!("{}, {cores} cores", brand.trim())),
@@ -72,16 +73,49 @@ fn machine(args: &Args) -> Result<Vec<(&'static str, String)>> {
                 gib(available)
             ),
         ),
-        (
-            "device",
-            format!("{} · {}", device.name(), advice(Tier::best())),
-        ),
-    ])
+        ("device", format!("{} · {}", device.name(), advice(&device))),
+    ];
+    lines.extend(gpu_lines().into_iter().map(|gpu| ("gpu", gpu)));
+    Ok(lines)
 }
 
-/// What the tier means for the choice of precision.
-fn advice(tier: Tier) -> &'static str {
-    match tier.has_bf16_products() {
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+/// The GPUs with what is missing to compute on them, or why there is none.
+fn gpu_lines() -> Vec<String> {
+    let found = match gpus() {
+        Ok(found) if found.is_empty() => return vec!["no CUDA: the driver sees no GPU".to_owned()],
+        Ok(found) => found,
+        Err(error) => return vec![format!("no CUDA: {}", in_one_line(&error))],
+    };
+    let line = |gpu: &Gpu| {
+        let options = CudaOptions {
+            ordinal: gpu.ordinal,
+            cache: kernel_folder(),
+            ..CudaOptions::default()
+        };
+        let state = match Device::cuda(&options) {
+            Ok(_) => format!("{:.1} GiB of it free", gib(gpu.memory.free)),
+            Err(error) => in_one_line(&error),
+        };
+        format!("{gpu} · {state}")
+    };
+    found.iter().map(line).collect()
+}
+
+fn in_one_line(error: &Error) -> String {
+    let text = match error {
+        Error::DeviceUnavailable { reason, hint, .. } => format!("{reason}: {hint}"),
+        error => error.to_string(),
+    };
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+/// What the processor means for the choice of precision.
+fn advice(device: &Device) -> &'static str {
+    match device.has_bf16_products() {
         true => "bf16 is the fast precision here",
         false => "no bf16 instructions: bf16 saves memory here, f32 is no slower",
     }

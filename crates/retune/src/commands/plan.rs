@@ -9,7 +9,7 @@ use retune_compute::{DType, Device, OpTime, ceiling};
 use retune_train::{Event, Observer, Prepared, Trainer};
 
 use super::data::input::CacheArgs;
-use super::train::{TrainArgs, budget, config, opened, prepared, show};
+use super::train::{TrainArgs, budget, config, device, opened, prepared, show};
 use crate::chart::{Chart, terminal};
 use crate::output::thousands;
 
@@ -37,12 +37,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let Some(config) = config(&args.settings)? else {
         return Ok(());
     };
-    let prepared = prepared(config, None, &args.cache)?;
+    let device = device(&config, None)?;
     let device = match args.profile {
-        Some(_) => prepared.device(None)?.profiled(),
-        None => prepared.device(None)?,
+        Some(_) => device.profiled(),
+        None => device,
     };
-    let plan = prepared.plan(&device, budget(&prepared.config));
+    let prepared = prepared(config, None, &args.cache)?;
+    let plan = prepared.plan(&device, budget(&prepared.config, &device));
     show::beginning(&prepared, &device, plan.as_ref().ok())?;
     schedule(&prepared)?;
     let plan = plan?;
@@ -112,7 +113,7 @@ impl Observer for Unobserved {
 }
 
 /// What each kind of operation takes of the run's first steps, and how near they
-/// come to what the machine can do at most.
+/// come to what the processor can do at most.
 fn profile(trainer: &mut Trainer, device: &Device, steps: u32) -> Result<()> {
     let steps = u64::from(steps).min(trainer.schedule.total_steps);
     device.take_profile();
@@ -124,10 +125,10 @@ fn profile(trainer: &mut Trainer, device: &Device, steps: u32) -> Result<()> {
     let wall = start.elapsed().as_secs_f64();
     let mut ops: Vec<(&str, OpTime)> = device.take_profile().into_iter().collect();
     ops.sort_by_key(|(_, op)| std::cmp::Reverse(op.time));
-    let ceilings = ceiling::measure(trainer.config.threads, Duration::from_millis(500))?;
-    let ceiling = match trainer.model.dtype() {
-        DType::BF16 => ceilings.bf16_gflops.unwrap_or(ceilings.f32_gflops),
-        DType::F32 => ceilings.f32_gflops,
+    let most = match device.is_cuda() {
+        // What a GPU can do at most is not measured.
+        true => None,
+        false => Some(most_gflops(trainer)?),
     };
     let mut out = anstream::stdout().lock();
     writeln!(
@@ -162,13 +163,22 @@ fn profile(trainer: &mut Trainer, device: &Device, steps: u32) -> Result<()> {
     }
     row("between operations", None, (wall - timed).max(0.0), 0.0)?;
     row("a step", None, wall, flops)?;
-    writeln!(
-        out,
-        "{steps} steps, {:.0} tokens/s; {:.0} % of the {ceiling:.0} GFLOP/s that this machine can do at most",
-        tokens as f64 / wall,
-        100.0 * flops / wall / 1e9 / ceiling
-    )?;
+    let share = most.map_or(String::new(), |most| {
+        let share = 100.0 * flops / wall / 1e9 / most;
+        format!("; {share:.0} % of the {most:.0} GFLOP/s that this machine can do at most")
+    });
+    let speed = tokens as f64 / wall;
+    writeln!(out, "{steps} steps, {speed:.0} tokens/s{share}")?;
     Ok(())
+}
+
+/// The GFLOP/s that the processor can do at most, in the type of the model.
+fn most_gflops(trainer: &Trainer) -> Result<f64> {
+    let ceilings = ceiling::measure(trainer.config.threads, Duration::from_millis(500))?;
+    Ok(match trainer.model.dtype() {
+        DType::BF16 => ceilings.bf16_gflops.unwrap_or(ceilings.f32_gflops),
+        DType::F32 => ceilings.f32_gflops,
+    })
 }
 
 fn duration(seconds: f64) -> String {

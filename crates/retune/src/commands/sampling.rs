@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
-use retune_compute::{CpuOptions, DType, Device};
+use retune_compute::{CpuOptions, CudaOptions, DType, DeviceChoice};
 use retune_generate::{Assistant, AssistantOptions, Sampling, Source};
+use retune_train::config::{DEVICES, device_choice};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
 use crate::builtin;
+use crate::output::kernel_folder;
 
 /// Which model, and how it is opened.
 #[derive(clap::Args)]
@@ -26,10 +28,13 @@ pub(crate) struct OpenArgs {
     /// The base model of an adapter, if it is not where the adapter says
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
+    /// Where to compute: auto, cpu, cuda or cuda:N, an NVIDIA GPU
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = named_device)]
+    device: DeviceChoice,
     /// Threads [default: the machine's cores]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
-    /// The type of products' factors [default: bf16 where the processor multiplies it]
+    /// The type of products' factors [default: bf16 where the device multiplies it]
     #[arg(long, value_name = "TYPE")]
     precision: Option<Type>,
 }
@@ -94,10 +99,15 @@ impl OpenArgs {
 
     /// Opens what was found.
     pub(crate) fn open(&self, source: Source) -> Result<Assistant> {
-        let device = Device::cpu_with(&CpuOptions {
+        let cpu = CpuOptions {
             threads: self.threads,
             ..CpuOptions::default()
-        })?;
+        };
+        let cuda = CudaOptions {
+            cache: kernel_folder(),
+            ..CudaOptions::default()
+        };
+        let device = self.device.open(&cpu, &cuda)?;
         let options = AssistantOptions {
             dtype: self.precision.map(DType::from),
         };
@@ -242,6 +252,10 @@ impl SamplingArgs {
     pub(crate) fn ends_loops(&self) -> bool {
         self.max_phrase_repeats.is_some_and(|repeats| repeats > 0)
     }
+}
+
+fn named_device(text: &str) -> std::result::Result<DeviceChoice, String> {
+    device_choice(text).map_err(|hint| format!("expected {DEVICES}; {hint}"))
 }
 
 fn finite(text: &str) -> std::result::Result<f64, String> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
 use retune_generate::{Assistant, Source};
+use retune_model::{Decoder, KvCache};
 use retune_serve::{
     AdapterFolder, Engine, EngineOptions, Models, OpenAdapter, Served, Server, ServerOptions,
     TlsFiles, bind,
@@ -16,7 +17,7 @@ use retune_serve::{
 use super::sampling::OpenArgs;
 use crate::builtin;
 use crate::outcome::input_fault;
-use crate::output::{last_part, plain, thousands};
+use crate::output::{computed_on, last_part, plain, thousands};
 
 /// Answer requests as OpenAI's API does, with a model and its adapters.
 ///
@@ -50,9 +51,10 @@ pub(crate) struct Args {
     /// Listen on an address that others reach, without a key
     #[arg(long = "allow-everyone")]
     allow_everyone: bool,
-    /// Tokens that all requests together have room for
-    #[arg(long = "cache-tokens", value_name = "N", default_value = "32768", value_parser = RangedU64ValueParser::<usize>::new().range(64..=1 << 30))]
-    cache_tokens: usize,
+    /// Tokens that all requests together have room for [default: 32768; on a GPU what half
+    /// of its free memory holds, at most 262144]
+    #[arg(long = "cache-tokens", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(64..=1 << 30))]
+    cache_tokens: Option<usize>,
     /// Requests that may be open at once, running and waiting; more are told to come again
     #[arg(long = "max-requests", value_name = "N", default_value = "256", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     max_requests: usize,
@@ -90,6 +92,12 @@ pub(crate) struct Args {
     open: OpenArgs,
 }
 
+/// Tokens that requests have room for where the cache is in the machine's memory, of which it
+/// takes what it uses.
+const CACHE_TOKENS: usize = 32_768;
+/// The most on a GPU, where it takes all at once.
+const GPU_CACHE_TOKENS: usize = 262_144;
+
 /// How long work that nobody waits for any more may hold up the end.
 const LEFT_OVER: Duration = Duration::from_secs(1);
 
@@ -119,12 +127,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for served in beside(&assistant, args)? {
         models.add(served)?;
     }
+    let cache_tokens = args
+        .cache_tokens
+        .unwrap_or_else(|| cache_tokens(&assistant.model));
     let options = EngineOptions {
-        cache_tokens: args.cache_tokens,
+        cache_tokens,
         max_requests: args.max_requests,
     };
     let first = Arc::clone(&assistant);
-    let cache = retune_model::KvCache::bytes(&first.model, args.cache_tokens);
+    let cache = KvCache::bytes(&first.model, cache_tokens);
+    let device = computed_on(first.model.device(), first.model.dtype());
     let engine = Engine::start(assistant, &options)?;
     let options = ServerOptions {
         api_key: args.api_key.clone(),
@@ -150,9 +162,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let ended = runtime.block_on(async {
         let listener = bind(SocketAddr::new(args.host, args.port))?;
         anstream::println!("models     {}", plain(&names.join(", ")));
+        anstream::println!("device     {device}");
         anstream::println!(
             "cache      {} tokens, {:.2} GB at most; {} requests at once",
-            thousands(args.cache_tokens as u64),
+            thousands(cache_tokens as u64),
             cache as f64 / 1e9,
             thousands(args.max_requests as u64)
         );
@@ -175,6 +188,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // Nor does anyone for what is read for requests that are over.
     runtime.shutdown_timeout(LEFT_OVER);
     ended
+}
+
+/// Tokens that the cache of `model` holds where nobody says how many.
+fn cache_tokens(model: &Decoder) -> usize {
+    let Some(memory) = model.device().device_memory() else {
+        return CACHE_TOKENS;
+    };
+    let block = KvCache::bytes(model, KvCache::BLOCK);
+    let blocks = usize::try_from(memory.free / 2 / block).unwrap_or(usize::MAX);
+    // One block in any case: what has no room says so.
+    let most = GPU_CACHE_TOKENS / KvCache::BLOCK;
+    blocks.clamp(1, most) * KvCache::BLOCK
 }
 
 /// The base of an adapter, and the other adapters.

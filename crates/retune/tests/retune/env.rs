@@ -2,6 +2,8 @@
 
 use assert_cmd::Command;
 
+use crate::program::{Folder, lines, row};
+
 fn retune(arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("retune").expect("the program is built with its tests");
     command.args(arguments);
@@ -51,11 +53,47 @@ fn the_machine_is_described() {
         .take_while(|line| !line.starts_with("---"))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(names, ["retune", "system", "processor", "memory", "device"]);
+    let (about, gpus) = names.split_at(5);
+    assert_eq!(about, ["retune", "system", "processor", "memory", "device"]);
+    assert!(
+        !gpus.is_empty() && gpus.iter().all(|name| *name == "gpu"),
+        "{shown}"
+    );
     assert!(
         shown.contains(env!("CARGO_PKG_VERSION")) && shown.contains("3 threads"),
         "{shown}"
     );
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_told_before_any_work() {
+    let folder = Folder::new();
+    let machine = folder.stdout(&["env", "--no-measure"]);
+    let why = machine.lines().find_map(|line| {
+        line.strip_prefix("gpu")
+            .and_then(|line| line.trim_start().strip_prefix("no CUDA: "))
+    });
+    let Some((reason, _)) = why.and_then(|why| why.split_once(": ")) else {
+        // There is one here.
+        return;
+    };
+    folder.write("data.jsonl", &lines(&[row("Who?", "I.")]));
+    let train = ["train", "--model", "builtin", "--data", "data.jsonl"];
+    let train = [&train[..], &["--output_dir", "run"]].concat();
+    for command in [&["generate", "builtin", "Who?"][..], &train[..]] {
+        let refused = folder.refusal(&[command, &["--device", "cuda"]].concat());
+        assert!(
+            refused.contains(reason) && refused.contains("\nhint: "),
+            "{refused}"
+        );
+        let refused = folder.refusal(&[command, &["--device", "mps"]].concat());
+        assert!(
+            refused.contains("expected auto, cpu, cuda or cuda:N")
+                && refused.contains("no device for GPUs of Apple's; write cpu"),
+            "{refused}"
+        );
+    }
+    assert!(!folder.path("run").exists());
 }
 
 #[test]

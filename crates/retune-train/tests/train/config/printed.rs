@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
+use retune_compute::DeviceChoice;
 use retune_data::layout::{COLUMNS, Layout};
 use retune_data::source::{Format, SampleBy};
 use retune_data::{Learn, OverLong};
 use retune_train::TrainConfig;
-use retune_train::config::{
-    DeviceType, FinetuningType, MemorySize, Precision, SchedulerType, Switch, fields,
-};
+use retune_train::config::{FinetuningType, MemorySize, Precision, SchedulerType, Switch, fields};
 
 use super::load;
 
@@ -203,7 +202,7 @@ prop_compose! {
 prop_compose! {
     fn any_config()(
         config in with_training(),
-        device in select(vec![DeviceType::Auto, DeviceType::Cpu]),
+        device in prop_oneof![Just(DeviceChoice::Auto), Just(DeviceChoice::Cpu), any::<usize>().prop_map(DeviceChoice::Cuda)],
         threads in proptest::option::of(1..usize::MAX),
         precision in select(vec![Precision::Auto, Precision::F32, Precision::Bf16]),
         gradient_checkpointing in select(vec![Switch::Auto, Switch::On, Switch::Off]),

@@ -72,7 +72,11 @@ const BOUNDS: [(&str, &[&str], &[&str]); 34] = [
     ),
     ("threads", &["0"], &["1", "null"]),
     ("memory", &["8", "8G", "much", "0GB"], &["8GB", "null"]),
-    ("device", &["cuda", "mps", "gpu"], &["auto", "cpu"]),
+    (
+        "device",
+        &["mps", "gpu", "'cuda:'", "cuda:x", "cuda:-1", "0", "null"],
+        &["auto", "cpu", "cuda", "cuda:1"],
+    ),
     ("precision", &["fp16", "true"], &["auto", "f32", "bf16"]),
     (
         "gradient_checkpointing",
@@ -325,6 +329,22 @@ fn nothing_is_said_of_a_setting_that_asks_for_nothing() {
         "min_lr: 0\nlr_scheduler_type: constant\n",
     ] {
         load("a.yaml", text).unwrap_or_else(|error| panic!("{text}{error}"));
+    }
+}
+
+#[test]
+fn another_kind_of_device_is_told_what_there_is() {
+    for (name, hint) in [
+        ("mps", "there is no device for GPUs of Apple's; write cpu"),
+        (
+            "gpu",
+            "cuda is a GPU of NVIDIA's, cuda:1 the second; auto takes one if it is there",
+        ),
+    ] {
+        let found = mistakes(load("a.yaml", format!("device: {name}\n")));
+        let problem = format!("expected auto, cpu, cuda or cuda:N, found \"{name}\"");
+        assert_eq!(found[0].problem, problem);
+        assert_eq!(found[0].hint.as_deref(), Some(hint));
     }
 }
 

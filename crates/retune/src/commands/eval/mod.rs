@@ -175,6 +175,7 @@ pub(crate) fn of_run(config: &TrainConfig) -> Result<()> {
     }
     line.extend(["--output".into(), run.join("eval").into()]);
     line.push("--overwrite".into());
+    line.extend(["--device".into(), config.device.to_string().into()]);
     if let Some(threads) = config.threads {
         line.extend(["--threads".into(), threads.to_string().into()]);
     }

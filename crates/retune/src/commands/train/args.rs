@@ -172,7 +172,7 @@ fn option(field: &'static Field) -> Arg {
         Kind::Number(_) => "NUMBER",
         Kind::Text => "TEXT",
         Kind::Size => "SIZE",
-        Kind::Choice(_) => "NAME",
+        Kind::Choice(_) | Kind::Device => "NAME",
         Kind::List => "A,B,…",
         Kind::Texts | Kind::Numbers(_) => "NAME=VALUE,…",
     };

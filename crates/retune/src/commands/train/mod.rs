@@ -16,6 +16,7 @@ use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshK
 
 use super::data::input::{CacheArgs, template_warnings};
 use crate::outcome::{Stopped, is_closed_pipe};
+use crate::output::kernel_folder;
 use crate::progress;
 use crate::signals::Signals;
 pub(crate) use args::{TrainArgs, config};
@@ -58,19 +59,30 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let output = config.output_dir.clone();
     resume::check_unused(&output)?;
+    let device = device(&config, config.memory_bytes())?;
     let prepared = prepared(config, None, &args.cache)?;
-    let plan = planned(&prepared)?;
+    let (device, plan) = planned(&prepared, device)?;
     let _lock = RunLock::acquire(&output)?;
-    let mut trainer = opened(prepared, &plan.0, &plan.1)?;
+    let mut trainer = opened(prepared, &device, &plan)?;
     RunLog::discard(&output)?;
     let log = RunLog::create(&mut trainer)?;
-    train(trainer, log, &plan.0)
+    train(trainer, log, &device)
 }
 
-/// The device of a run, and how it fits into memory; both are shown.
-fn planned(prepared: &Prepared) -> Result<(Device, Plan)> {
-    let budget = budget(&prepared.config);
-    let device = prepared.device(prepared.config.memory_bytes().map(|_| budget))?;
+/// The device of a run, opened before data are read: what is missing is told at once.
+pub(crate) fn device(config: &TrainConfig, limit: Option<u64>) -> Result<Device> {
+    Ok(config.open_device(limit, kernel_folder())?)
+}
+
+/// How a run fits into memory, and the device with the limit that follows; both are shown.
+fn planned(prepared: &Prepared, found: Device) -> Result<(Device, Plan)> {
+    let config = &prepared.config;
+    let budget = budget(config, &found);
+    // Of the machine's memory, data have some by now.
+    let device = match config.memory.is_some() && found.device_memory().is_none() {
+        true => device(config, Some(budget))?,
+        false => found,
+    };
     let plan = prepared.plan(&device, budget);
     heard(show::beginning(prepared, &device, plan.as_ref().ok()))?;
     Ok((device, plan?))
@@ -144,9 +156,16 @@ pub(crate) fn opened(prepared: Prepared, device: &Device, plan: &Plan) -> Result
     Ok(trainer)
 }
 
+/// What a GPU takes beside tensors: its libraries' working memory, and kernels.
+const BESIDE_TENSORS: u64 = 600 << 20;
+
 /// Bytes that tensors may take: what the settings say, or nine tenths of what is
-/// free; less what the program has taken already.
-pub(crate) fn budget(config: &TrainConfig) -> u64 {
+/// free; less what the program has taken already. On a GPU, what is free there.
+pub(crate) fn budget(config: &TrainConfig, device: &Device) -> u64 {
+    if let Some(memory) = device.device_memory() {
+        let free = memory.free.saturating_sub(BESIDE_TENSORS);
+        return config.memory_bytes().unwrap_or(free).min(free);
+    }
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::everything());
     let mut system = System::new_with_specifics(memory);
     let Some(limit) = config.memory_bytes() else {

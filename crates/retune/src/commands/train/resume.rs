@@ -7,7 +7,7 @@ use anyhow::Result;
 use retune_train::config::Purpose;
 use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which, has_saved};
 
-use super::{Args, config, opened, planned, prepared, show, train};
+use super::{Args, config, device, opened, planned, prepared, show, train};
 use crate::builtin;
 use crate::outcome::input_fault;
 use crate::output::{plain, thousands};
@@ -81,8 +81,9 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
         true => Changes::Allowed,
         false => Changes::Refused,
     };
+    let device = device(&config, config.memory_bytes())?;
     let prepared = prepared(config, Some((checkpoint, changes)), &args.cache)?;
-    let (device, plan) = planned(&prepared)?;
+    let (device, plan) = planned(&prepared, device)?;
     let mut trainer = opened(prepared, &device, &plan)?;
     super::heard(show::set_aside(&trainer))?;
     let output = trainer.config.output_dir.clone();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use anyhow::Result;
-use retune_compute::{DType, Device};
+use retune_compute::Device;
 use retune_data::{LeftOut, Preparation};
 use retune_model::Tuning;
 use retune_train::config::SchedulerType;
@@ -14,7 +14,7 @@ use retune_train::{Ending, Plan, Prepared, TrainConfig, Trainer, has_saved};
 
 use crate::builtin;
 use crate::chart::{Chart, svg, terminal};
-use crate::output::{plain, thousands, write_report};
+use crate::output::{computed_on, plain, thousands, write_report};
 use crate::signals;
 
 const HEAD: Style = Style::new().bold();
@@ -45,11 +45,11 @@ pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: Option<&Plan
         "model",
         format!("{model} ({}), {what}", prepared.model.model_type),
     )?;
-    let dtype = match prepared.dtype {
-        DType::BF16 => "bf16 products",
-        DType::F32 => "f32",
-    };
-    line(&mut out, "device", format!("{}, {dtype}", device.name()))?;
+    line(
+        &mut out,
+        "device",
+        computed_on(device, prepared.dtype(device)),
+    )?;
     let data = &prepared.data;
     let samples = format!(
         "{} samples to learn from, {} to validate on",

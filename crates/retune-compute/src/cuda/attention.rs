@@ -1,0 +1,494 @@
+//! Launches the attention kernels: which rows and keys each block of threads
+//! works on.
+//!
+//! bf16 with common head sizes goes to the tensor cores, everything else to
+//! plain arithmetic. See `kernels/attention.cu`.
+
+use std::collections::HashMap;
+
+use super::{Args, Cuda, Kernel, Source};
+use crate::backend::{AttentionBackward, Qkv};
+use crate::ops::{AttentionConfig, KeySpan, Sequence};
+use crate::{DType, Tensor};
+
+/// Threads of a block, in every kernel.
+const THREADS: u32 = 128;
+const WARPS: usize = THREADS as usize / 32;
+
+/// Keys of a tile, and packed rows of one, on the tensor cores.
+const TILE: usize = 64;
+/// Keys whose partial results are merged into a row's totals.
+const CHUNK: usize = 256;
+/// Blocks that keep a device busy: about two for each of its processors.
+/// Below that, the chunks of a row's keys get a block each. That changes no
+/// bit of the result.
+const FULL_GRID: usize = 264;
+
+/// Packed rows, or keys, that a plain kernel holds, and rows that it streams.
+const PLAIN_HELD: usize = 16;
+const PLAIN_STREAMED: usize = 32;
+
+/// Most bytes of partial results; device memory for them is certain.
+const SCRATCH_BYTES: usize = 64 << 20;
+
+/// Scales whose product with a score that is masked, an infinity, is one too.
+const TENSOR_CORE_SCALES: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
+
+pub(super) fn forward(
+    cuda: &Cuda,
+    qkv: Qkv<'_>,
+    sequences: &[Sequence],
+    config: &AttentionConfig,
+    out: &mut Tensor,
+    logsumexp: Option<&mut Tensor>,
+) {
+    let problem = Problem::new(cuda, qkv, config);
+    let mut plan = Plan::new(sequences);
+    let tiles = problem.row_tiles(sequences);
+    if tiles.is_empty() {
+        return;
+    }
+    let out = cuda.address(out);
+    if logsumexp.is_none()
+        && problem.tensor_cores
+        && let Some(split) = Split::new(&problem, sequences, &tiles)
+    {
+        return split.run(&problem, plan, out);
+    }
+    let logsumexp = logsumexp.map_or(0, |tensor| cuda.address(tensor));
+    let first_tile = plan.add(tiles.iter().flat_map(RowTile::words));
+    let plan = plan.upload(cuda);
+    let args = problem
+        .inputs()
+        .address(out)
+        .address(logsumexp)
+        .address(plan.sequences())
+        .address(plan.spans())
+        .address(plan.words(first_tile));
+    let args = problem.sizes(args).int(problem.window).float(config.scale);
+    let blocks = tiles.len() * problem.kv_heads;
+    problem.launch(Name::Forward, blocks, problem.forward_bytes(), args);
+}
+
+pub(super) fn backward(
+    cuda: &Cuda,
+    args: AttentionBackward<'_>,
+    sequences: &[Sequence],
+    config: &AttentionConfig,
+) {
+    let problem = Problem::new(cuda, args.qkv, config);
+    let mut plan = Plan::new(sequences);
+    let row_tiles = problem.row_tiles(sequences);
+    if row_tiles.is_empty() {
+        return;
+    }
+    let (readers, key_tiles) = problem.key_tiles(sequences);
+    let first_row_tile = plan.add(row_tiles.iter().flat_map(RowTile::words));
+    let first_reader = plan.add(readers);
+    let first_key_tile = plan.add(key_tiles.iter().flat_map(ReadTile::words));
+    let plan = plan.upload(cuda);
+
+    let [out, logsumexp, d_out] =
+        [args.out, args.logsumexp, args.d_out].map(|tensor| cuda.address(tensor));
+    let [d_q, d_k, d_v] = [args.d_q, args.d_k, args.d_v].map(|tensor| cuda.address(tensor));
+    let tokens = args.qkv.q.shape()[0];
+    let shared_bytes = problem.backward_bytes();
+    let rows = tokens * problem.heads;
+    let args = Args::new()
+        .address(out)
+        .address(d_out)
+        .address(d_q)
+        .long(rows)
+        .int(problem.dim as i32);
+    problem.launch(Name::Delta, rows.div_ceil(WARPS), 0, args);
+
+    let inputs = || {
+        let args = problem.inputs().address(d_out).address(logsumexp);
+        args.address(d_q)
+    };
+    let settings = |args: Args| {
+        let args = problem.sizes(args).int(problem.window);
+        args.float(config.scale)
+    };
+    let args = inputs()
+        .address(d_k)
+        .address(d_v)
+        .address(plan.sequences())
+        .address(plan.words(first_reader))
+        .address(plan.words(first_key_tile));
+    let blocks = key_tiles.len() * problem.kv_heads;
+    problem.launch(Name::BackwardKv, blocks, shared_bytes, settings(args));
+    // Last: until then d_q holds what the kernel before reads.
+    let args = inputs()
+        .address(plan.sequences())
+        .address(plan.spans())
+        .address(plan.words(first_row_tile));
+    let blocks = row_tiles.len() * problem.kv_heads;
+    problem.launch(Name::BackwardQ, blocks, shared_bytes, settings(args));
+}
+
+/// Which kernel; each has a version per kind of arithmetic.
+#[derive(Clone, Copy)]
+enum Name {
+    Forward,
+    ForwardSplit,
+    Merge,
+    Delta,
+    BackwardQ,
+    BackwardKv,
+}
+
+/// The sizes and inputs of one call.
+struct Problem<'a> {
+    cuda: &'a Cuda,
+    qkv: Qkv<'a>,
+    config: AttentionConfig,
+    heads: usize,
+    kv_heads: usize,
+    /// Query heads per key/value head.
+    group: usize,
+    dim: usize,
+    /// The same, rounded up to what the kernels are compiled for.
+    padded_dim: usize,
+    tensor_cores: bool,
+    /// How many keys a query sees at most; 0 if all.
+    window: i32,
+}
+
+impl<'a> Problem<'a> {
+    fn new(cuda: &'a Cuda, qkv: Qkv<'a>, config: &AttentionConfig) -> Self {
+        let &[_, heads, dim] = qkv.q.shape() else {
+            unreachable!("checked: [T, H, D]")
+        };
+        let kv_heads = qkv.k.shape()[qkv.k.shape().len() - 2];
+        let tensor_cores = qkv.q.dtype() == DType::BF16
+            && (32..=128).contains(&dim)
+            && dim.is_multiple_of(8)
+            && TENSOR_CORE_SCALES.contains(&config.scale);
+        let window = match config.sliding_window {
+            _ if !config.causal => 0,
+            None => i32::MAX,
+            Some(window) => i32::try_from(window).unwrap_or(i32::MAX),
+        };
+        Self {
+            cuda,
+            qkv,
+            config: *config,
+            heads,
+            kv_heads,
+            group: heads / kv_heads,
+            dim,
+            padded_dim: dim.next_multiple_of(if tensor_cores { 16 } else { 32 }),
+            tensor_cores,
+            window,
+        }
+    }
+
+    /// Packed rows, or keys, that a block holds.
+    fn held(&self) -> usize {
+        if self.tensor_cores { TILE } else { PLAIN_HELD }
+    }
+
+    /// The tiles of each sequence's packed rows. The later a row, the more
+    /// keys it may see, and the blocks with most work go first.
+    fn row_tiles(&self, sequences: &[Sequence]) -> Vec<RowTile> {
+        let mut tiles = Vec::new();
+        for (index, sequence) in sequences.iter().enumerate() {
+            let rows = sequence.queries.len() * self.group;
+            tiles.extend((0..rows).step_by(self.held()).rev().map(|first| RowTile {
+                sequence: index,
+                first,
+                rows: self.held().min(rows - first),
+                chunk: 0,
+                partial: 0,
+            }));
+        }
+        tiles
+    }
+
+    /// The tiles of all keys that a sequence with queries lists, and the lists
+    /// of sequences that read them. Spans are the same or have no row in
+    /// common, as they come from `Segments`.
+    fn key_tiles(&self, sequences: &[Sequence]) -> (Vec<u32>, Vec<ReadTile>) {
+        let mut places: HashMap<usize, usize> = HashMap::new();
+        let mut spans: Vec<(KeySpan, Vec<u32>)> = Vec::new();
+        for (index, sequence) in sequences.iter().enumerate() {
+            if sequence.queries.is_empty() {
+                continue;
+            }
+            for &span in &sequence.keys {
+                let place = *places.entry(span.row).or_insert(spans.len());
+                if place == spans.len() {
+                    spans.push((span, Vec::new()));
+                }
+                debug_assert_eq!(spans[place].0, span);
+                spans[place].1.push(index as u32);
+            }
+        }
+        let mut readers = Vec::new();
+        let mut tiles = Vec::new();
+        for (span, sequences) in spans {
+            let reader = readers.len();
+            readers.extend(sequences);
+            let starts = (0..span.len).step_by(self.held());
+            tiles.extend(starts.map(|start| ReadTile {
+                keys: KeySpan {
+                    row: span.row + start,
+                    len: self.held().min(span.len - start),
+                    position: span.position + start,
+                },
+                reader,
+                end: readers.len(),
+            }));
+        }
+        (readers, tiles)
+    }
+
+    fn inputs(&self) -> Args {
+        let Qkv { q, k, v } = self.qkv;
+        [q, k, v].into_iter().fold(Args::new(), |args, tensor| {
+            args.address(self.cuda.address(tensor))
+        })
+    }
+
+    fn sizes(&self, args: Args) -> Args {
+        args.int(self.heads as i32)
+            .int(self.kv_heads as i32)
+            .int(self.dim as i32)
+    }
+
+    fn forward_bytes(&self) -> usize {
+        if self.tensor_cores {
+            // Queries, and twice a tile of keys and values.
+            5 * TILE * self.row_bytes()
+        } else {
+            (PLAIN_HELD * self.padded_dim + 2 * PLAIN_STREAMED * (self.padded_dim + 4)) * 4
+        }
+    }
+
+    fn backward_bytes(&self) -> usize {
+        if self.tensor_cores {
+            // What is held, two tensors of it, and twice what is streamed.
+            let streamed = if self.padded_dim <= 64 { 64 } else { 32 };
+            (2 * TILE + 4 * streamed) * self.row_bytes()
+        } else {
+            (2 * PLAIN_HELD * self.padded_dim + 2 * PLAIN_STREAMED * (self.padded_dim + 4)) * 4
+        }
+    }
+
+    /// Bytes of a row of bf16 in shared memory.
+    fn row_bytes(&self) -> usize {
+        (self.padded_dim + 8) * 2
+    }
+
+    fn launch(&self, name: Name, blocks: usize, shared_bytes: usize, args: Args) {
+        let dtype = self.qkv.q.dtype();
+        let name = match (name, self.tensor_cores, dtype) {
+            (Name::Delta, _, DType::F32) => "attention_delta_f32",
+            (Name::Delta, _, DType::BF16) => "attention_delta_bf16",
+            (Name::ForwardSplit, ..) => "attention_forward_split_mma",
+            (Name::Merge, ..) => "attention_merge_mma",
+            (Name::Forward, true, _) => "attention_forward_mma",
+            (Name::BackwardQ, true, _) => "attention_backward_q_mma",
+            (Name::BackwardKv, true, _) => "attention_backward_kv_mma",
+            (Name::Forward, false, DType::F32) => "attention_forward_f32",
+            (Name::BackwardQ, false, DType::F32) => "attention_backward_q_f32",
+            (Name::BackwardKv, false, DType::F32) => "attention_backward_kv_f32",
+            (Name::Forward, false, DType::BF16) => "attention_forward_bf16",
+            (Name::BackwardQ, false, DType::BF16) => "attention_backward_q_bf16",
+            (Name::BackwardKv, false, DType::BF16) => "attention_backward_kv_bf16",
+        };
+        let head_dim = self.padded_dim as u32;
+        let source = Source::Attention { head_dim };
+        self.cuda.launch(
+            Kernel { source, name },
+            [blocks as u32, 1, 1],
+            THREADS,
+            shared_bytes as u32,
+            args,
+        );
+    }
+}
+
+/// Packed rows of a sequence. Where keys are split, also one chunk of them and
+/// the place of the partial results; for merging, how many chunks there are
+/// and the place of the first.
+#[derive(Clone, Copy)]
+struct RowTile {
+    sequence: usize,
+    first: usize,
+    rows: usize,
+    chunk: usize,
+    partial: usize,
+}
+
+impl RowTile {
+    fn words(&self) -> [u32; 4] {
+        [self.sequence, self.first, self.chunk, self.partial].map(|number| number as u32)
+    }
+}
+
+/// Keys, and which of the readers read them.
+struct ReadTile {
+    keys: KeySpan,
+    reader: usize,
+    end: usize,
+}
+
+impl ReadTile {
+    fn words(&self) -> [u32; 5] {
+        let KeySpan { row, len, position } = self.keys;
+        [row, len, position, self.reader, self.end].map(|number| number as u32)
+    }
+}
+
+/// A forward pass with few rows and many keys, as in decoding: the chunks of
+/// the keys, and what merges them.
+struct Split {
+    pieces: Vec<RowTile>,
+    merges: Vec<RowTile>,
+    /// Packed rows of partial results, of all heads.
+    partial_rows: usize,
+}
+
+impl Split {
+    /// `None` if it does not pay or the partial results are too many.
+    fn new(problem: &Problem<'_>, sequences: &[Sequence], tiles: &[RowTile]) -> Option<Self> {
+        if tiles.len() * problem.kv_heads >= FULL_GRID {
+            return None;
+        }
+        let mut split = Self {
+            pieces: Vec::new(),
+            merges: Vec::new(),
+            partial_rows: 0,
+        };
+        for tile in tiles {
+            let sequence = &sequences[tile.sequence];
+            let position = |row: usize| sequence.position + row / problem.group;
+            let first = problem.config.visible(position(tile.first)).start;
+            let end = problem
+                .config
+                .visible(position(tile.first + tile.rows - 1))
+                .end;
+            let length = sequence.keys.last().map_or(0, |s| s.position + s.len);
+            // A tile of keys belongs to the chunk that it begins in.
+            let chunks = first.saturating_sub(TILE - 1) / CHUNK..end.min(length).div_ceil(CHUNK);
+            split.merges.push(RowTile {
+                chunk: chunks.len(),
+                partial: split.partial_rows,
+                ..*tile
+            });
+            for chunk in chunks {
+                split.pieces.push(RowTile {
+                    chunk,
+                    partial: split.partial_rows,
+                    ..*tile
+                });
+                split.partial_rows += tile.rows * problem.kv_heads;
+            }
+        }
+        let pays = split.pieces.len() > tiles.len();
+        (pays && split.bytes(problem) <= SCRATCH_BYTES).then_some(split)
+    }
+
+    /// Each row has its sums, and a maximum and a sum of weights.
+    fn bytes(&self, problem: &Problem<'_>) -> usize {
+        self.partial_rows * (problem.padded_dim + 2) * size_of::<f32>()
+    }
+
+    fn run(&self, problem: &Problem<'_>, mut plan: Plan, out: u64) {
+        let cuda = problem.cuda;
+        let first_piece = plan.add(self.pieces.iter().flat_map(RowTile::words));
+        let first_merge = plan.add(self.merges.iter().flat_map(RowTile::words));
+        let plan = plan.upload(cuda);
+        let sums = cuda.scratch(self.bytes(problem));
+        let sums_bytes = self.partial_rows * problem.padded_dim * size_of::<f32>();
+        let running = sums + sums_bytes as u64;
+        let args = problem
+            .inputs()
+            .address(sums)
+            .address(running)
+            .address(plan.sequences())
+            .address(plan.spans())
+            .address(plan.words(first_piece));
+        let args = problem.sizes(args).int(problem.window);
+        let args = args.float(problem.config.scale);
+        let blocks = self.pieces.len() * problem.kv_heads;
+        problem.launch(Name::ForwardSplit, blocks, problem.forward_bytes(), args);
+        let args = Args::new()
+            .address(sums)
+            .address(running)
+            .address(out)
+            .address(plan.sequences())
+            .address(plan.words(first_merge));
+        // One warp a row.
+        let blocks = self.merges.len() * problem.kv_heads * (TILE / WARPS);
+        problem.launch(Name::Merge, blocks, 0, problem.sizes(args));
+    }
+}
+
+/// The tables that a call's kernels read: sequences, spans of keys, and what
+/// is added.
+struct Plan {
+    words: Vec<u32>,
+    spans: usize,
+}
+
+impl Plan {
+    fn new(sequences: &[Sequence]) -> Self {
+        let mut words = Vec::new();
+        let mut spans = 0;
+        for Sequence {
+            queries,
+            position,
+            keys,
+        } in sequences
+        {
+            let sequence = [queries.start, queries.len(), *position, spans, keys.len()];
+            words.extend(sequence.map(|number| number as u32));
+            spans += keys.len();
+        }
+        let first_span = words.len();
+        for &KeySpan { row, len, position } in sequences.iter().flat_map(|s| &s.keys) {
+            words.extend([row, len, position].map(|number| number as u32));
+        }
+        Self {
+            words,
+            spans: first_span,
+        }
+    }
+
+    /// Appends a table and says where it starts.
+    fn add(&mut self, table: impl IntoIterator<Item = u32>) -> usize {
+        let start = self.words.len();
+        self.words.extend(table);
+        start
+    }
+
+    fn upload(&self, cuda: &Cuda) -> Uploaded {
+        Uploaded {
+            start: cuda.upload(&self.words),
+            spans: self.spans,
+        }
+    }
+}
+
+/// A plan on the device.
+struct Uploaded {
+    start: u64,
+    spans: usize,
+}
+
+impl Uploaded {
+    fn sequences(&self) -> u64 {
+        self.start
+    }
+
+    fn spans(&self) -> u64 {
+        self.words(self.spans)
+    }
+
+    fn words(&self, first: usize) -> u64 {
+        self.start + (first * size_of::<u32>()) as u64
+    }
+}

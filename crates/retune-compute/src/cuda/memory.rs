@@ -1,0 +1,157 @@
+//! Memory of a GPU: recycled, counted, limited.
+//!
+//! All work of a device goes through one stream, in order. So a buffer that is
+//! dropped can be given out again at once: what reads it was asked for before
+//! what will write it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cudarc::driver::{CudaContext, result};
+
+use crate::host::MemoryUse;
+use crate::recycle::{Recycled, size_class};
+
+/// What the widest vectors and the matrix library like best.
+const ALIGNMENT: usize = 256;
+/// No device has more, and rounding up cannot overflow below it.
+const LARGEST: usize = isize::MAX as usize / 2;
+
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    address: u64,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    in_use: usize,
+    peak: usize,
+    free: Recycled<Block>,
+}
+
+/// The allocator of one GPU.
+#[derive(Debug)]
+pub(super) struct DeviceHeap {
+    context: Arc<CudaContext>,
+    limit: Option<usize>,
+    state: Mutex<State>,
+}
+
+impl DeviceHeap {
+    pub(super) fn new(context: Arc<CudaContext>, limit: Option<usize>) -> Arc<Self> {
+        Arc::new(Self {
+            context,
+            limit,
+            state: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The counters stay consistent even if a holder panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn usage(&self) -> MemoryUse {
+        let state = self.lock();
+        MemoryUse {
+            in_use: state.in_use,
+            peak: state.peak,
+            cached: state.free.bytes(),
+        }
+    }
+
+    pub(super) fn reset_peak(&self) {
+        let mut state = self.lock();
+        state.peak = state.in_use;
+    }
+
+    pub(super) fn release_cached(&self) {
+        let mut state = self.lock();
+        self.release(&mut state);
+    }
+
+    /// A buffer of at least `bytes`, its contents arbitrary. `None` if the
+    /// driver or the limit refuses.
+    pub(super) fn allocate(self: &Arc<Self>, bytes: usize) -> Option<CudaBuffer> {
+        if bytes > LARGEST {
+            return None;
+        }
+        let mut state = self.lock();
+        let block = self.block(&mut state, size_class(bytes, ALIGNMENT))?;
+        state.in_use += block.bytes;
+        state.peak = state.peak.max(state.in_use);
+        Some(CudaBuffer {
+            block,
+            heap: Arc::clone(self),
+        })
+    }
+
+    fn block(&self, state: &mut State, bytes: usize) -> Option<Block> {
+        if let Some(block) = state.free.take(bytes) {
+            return Some(block);
+        }
+        // Giving memory back waits for the device, so some is kept in reserve.
+        let needed = state.in_use + bytes;
+        let allowed = state.peak.max(needed) + state.peak / 4;
+        let over = |state: &State, most: usize| needed + state.free.bytes() > most;
+        let limit = self.limit.unwrap_or(usize::MAX);
+        if over(state, allowed.min(limit)) {
+            self.release(state);
+            if over(state, limit) {
+                return None;
+            }
+        }
+        self.fresh(bytes).or_else(|| {
+            self.release(state);
+            self.fresh(bytes)
+        })
+    }
+
+    fn fresh(&self, bytes: usize) -> Option<Block> {
+        self.context.bind_to_thread().ok()?;
+        // SAFETY: the context is bound; the memory is freed once, in `release`.
+        let address = unsafe { result::malloc_sync(bytes) }.ok()?;
+        Some(Block { address, bytes })
+    }
+
+    /// Gives all freed blocks back to the driver.
+    fn release(&self, state: &mut State) {
+        if state.free.bytes() == 0 || self.context.bind_to_thread().is_err() {
+            return;
+        }
+        for block in state.free.take_all() {
+            // SAFETY: from `malloc_sync`, and no buffer has it any more. The
+            // driver waits for work that still uses it. A failure shows up in
+            // the next call.
+            let _ = unsafe { result::free_sync(block.address) };
+        }
+    }
+}
+
+impl Drop for DeviceHeap {
+    fn drop(&mut self) {
+        self.release_cached();
+    }
+}
+
+/// Owned memory of a GPU that goes back to its heap when dropped.
+#[derive(Debug)]
+pub(crate) struct CudaBuffer {
+    block: Block,
+    heap: Arc<DeviceHeap>,
+}
+
+impl CudaBuffer {
+    /// Where it lies on the device.
+    pub(crate) fn address(&self) -> u64 {
+        self.block.address
+    }
+}
+
+impl Drop for CudaBuffer {
+    fn drop(&mut self) {
+        let mut state = self.heap.lock();
+        state.in_use -= self.block.bytes;
+        state.free.put(self.block.bytes, self.block);
+    }
+}

@@ -22,7 +22,7 @@ mod uploads;
 
 use std::fmt::Display;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaStream, result};
 
@@ -60,6 +60,7 @@ pub(crate) struct Cuda {
     heap: Arc<DeviceHeap>,
     workspace: CudaBuffer,
     scratch: CudaBuffer,
+    turn: Mutex<()>,
     uploads: Mutex<Uploads>,
     staging: Mutex<Staging>,
 }
@@ -110,6 +111,7 @@ impl Cuda {
             library,
             workspace,
             scratch,
+            turn: Mutex::default(),
             uploads: Mutex::new(Uploads::new(ring)),
             staging: Mutex::default(),
         })
@@ -121,6 +123,13 @@ impl Cuda {
     /// If it failed.
     fn sure<T, E: Display>(&self, what: &str, result: std::result::Result<T, E>) -> T {
         result.unwrap_or_else(|e| panic!("{what} failed on {}: {e}", self.gpu))
+    }
+
+    /// Operations of several threads go one after the other: between what one of them
+    /// uploads or works out in scratch memory and the launch that reads it, no other
+    /// may come.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the device that of the calling thread.
@@ -412,10 +421,12 @@ impl Backend for Cuda {
     }
 
     fn matmul(&self, product: &Product<'_>, _workspace: Option<&mut Storage>, out: &mut Tensor) {
+        let _turn = self.turn();
         products::matmul(self, product, out);
     }
 
     fn embedding_forward(&self, table: Weight<'_>, ids: &[u32], y: &mut Tensor) {
+        let _turn = self.turn();
         self.gather(weight_address(self, table), table.dtype(), ids, y);
     }
 
@@ -424,10 +435,12 @@ impl Backend for Cuda {
     }
 
     fn gather_rows(&self, x: &Tensor, rows: &[u32], y: &mut Tensor) {
+        let _turn = self.turn();
         self.gather(self.address(x), x.dtype(), rows, y);
     }
 
     fn scatter_rows(&self, x: &Tensor, rows: &[u32], y: &mut Tensor, accumulate: bool) {
+        let _turn = self.turn();
         let width = y.rows_by_width().1;
         if rows.is_empty() || width == 0 {
             return;
@@ -460,6 +473,7 @@ impl Backend for Cuda {
         y: &mut Tensor,
         rstd: &mut Tensor,
     ) {
+        let _turn = self.turn();
         let width = weight.len();
         let args = Args::new()
             .address(self.address(x))
@@ -473,6 +487,7 @@ impl Backend for Cuda {
     }
 
     fn rms_norm_backward(&self, args: NormBackward<'_>) {
+        let _turn = self.turn();
         self.norm_backward(args);
     }
 
@@ -484,6 +499,7 @@ impl Backend for Cuda {
         y: &mut Tensor,
         (mean, rstd): (&mut Tensor, &mut Tensor),
     ) {
+        let _turn = self.turn();
         let width = weight.len();
         let args = Args::new()
             .address(self.address(x))
@@ -499,10 +515,12 @@ impl Backend for Cuda {
     }
 
     fn layer_norm_backward(&self, args: NormBackward<'_>) {
+        let _turn = self.turn();
         self.norm_backward(args);
     }
 
     fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor, inverse: bool, y: &mut Tensor) {
+        let _turn = self.turn();
         let &[tokens, heads, dim] = x.shape() else {
             unreachable!("checked: [T, H, D]")
         };
@@ -528,6 +546,7 @@ impl Backend for Cuda {
         out: &mut Tensor,
         logsumexp: Option<&mut Tensor>,
     ) {
+        let _turn = self.turn();
         attention::forward(self, qkv, sequences, config, out, logsumexp);
     }
 
@@ -537,10 +556,12 @@ impl Backend for Cuda {
         sequences: &[Sequence],
         config: &AttentionConfig,
     ) {
+        let _turn = self.turn();
         attention::backward(self, args, sequences, config);
     }
 
     fn swiglu_forward(&self, gate: &Tensor, up: &Tensor, y: &mut Tensor) {
+        let _turn = self.turn();
         let args = Args::new()
             .address(self.address(gate))
             .address(self.address(up))
@@ -558,6 +579,7 @@ impl Backend for Cuda {
         d_gate: &mut Tensor,
         d_up: &mut Tensor,
     ) {
+        let _turn = self.turn();
         let args = Args::new()
             .address(self.address(d_y))
             .address(self.address(gate))
@@ -570,6 +592,7 @@ impl Backend for Cuda {
     }
 
     fn gelu_forward(&self, x: &Tensor, kind: GeluKind, y: &mut Tensor) {
+        let _turn = self.turn();
         let args = Args::new()
             .address(self.address(x))
             .address(self.address(y))
@@ -580,6 +603,7 @@ impl Backend for Cuda {
     }
 
     fn gelu_backward(&self, d_y: &Tensor, x: &Tensor, kind: GeluKind, d_x: &mut Tensor) {
+        let _turn = self.turn();
         let args = Args::new()
             .address(self.address(d_y))
             .address(self.address(x))
@@ -591,6 +615,7 @@ impl Backend for Cuda {
     }
 
     fn add_assign(&self, y: &mut Tensor, x: &Tensor) {
+        let _turn = self.turn();
         let args = Args::new()
             .address(self.address(y))
             .address(self.address(x))
@@ -599,6 +624,7 @@ impl Backend for Cuda {
     }
 
     fn scale(&self, x: &mut Tensor, factor: f32) {
+        let _turn = self.turn();
         let args = Args::new()
             .address(self.address(x))
             .float(factor)
@@ -607,6 +633,7 @@ impl Backend for Cuda {
     }
 
     fn cast(&self, x: &Tensor, y: &mut Tensor) {
+        let _turn = self.turn();
         let args = Args::new()
             .address(self.address(x))
             .address(self.address(y))
@@ -616,6 +643,7 @@ impl Backend for Cuda {
     }
 
     fn sums(&self, tensors: &[&Tensor], squares: bool) -> Vec<f64> {
+        let _turn = self.turn();
         let mut sums = vec![0.0; tensors.len()];
         for dtype in [DType::F32, DType::BF16] {
             let of_type = |tensor: &&Tensor| tensor.dtype() == dtype && !tensor.is_empty();
@@ -633,6 +661,7 @@ impl Backend for Cuda {
     }
 
     fn argmax_rows(&self, x: &Tensor) -> Vec<Option<u32>> {
+        let _turn = self.turn();
         let (rows, width) = x.rows_by_width();
         if rows == 0 || width == 0 {
             return vec![None; rows];
@@ -662,6 +691,7 @@ impl Backend for Cuda {
     }
 
     fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor) {
+        let _turn = self.turn();
         if x.is_empty() {
             return;
         }
@@ -691,6 +721,7 @@ impl Backend for Cuda {
         outcome: RowOutcome<'_>,
         gradient: Option<LogitGradient<'_>>,
     ) {
+        let _turn = self.turn();
         let (rows, vocabulary) = logits.rows_by_width();
         let behind =
             |tensor: &Tensor| self.address(tensor) + (outcome.first * DType::F32.size()) as u64;
@@ -714,6 +745,7 @@ impl Backend for Cuda {
     }
 
     fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW) {
+        let _turn = self.turn();
         let AdamWTensors {
             param,
             grad,

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 
 use super::field::{Field, fields};
-use super::overruled::without_overruled;
+use super::overruled::{overruled, without_overruled};
 use super::source::{self, Entry, Node};
 use super::{TrainConfig, check, given, names, paths, rules};
 use crate::error::{Error, Mistake, Place, Result};
@@ -123,12 +123,16 @@ impl TrainConfig {
 }
 
 impl Given {
-    /// All settings of `config` that are not the defaults.
+    /// All settings of `config` that are not the defaults. One that has no effect was a
+    /// default of its run.
     fn add_settings(&mut self, file: &Path, config: &TrainConfig) {
         let values = serde_json::to_value(config).unwrap_or_default();
+        let overruled = overruled(config);
         for field in fields() {
             let value = &values[&field.name];
-            if *value != field.default {
+            if overruled.iter().any(|found| found.name == field.name) {
+                self.defaults.insert(&field.name, value.clone());
+            } else if *value != field.default {
                 let setting = Setting {
                     place: Place::File {
                         path: file.to_path_buf(),

@@ -15,7 +15,8 @@ use crate::cuda::{CudaBuffer, DeviceMemory, Gpu};
 use crate::error::Result;
 use crate::host::{HostBuffer, MemoryUse};
 use crate::ops::{
-    AdamW, AttentionConfig, Dropout, Epilogue, GeluKind, Packing, RowKey, Sequence, Weight,
+    AdamW, AdamWUpdate, AttentionConfig, Dropout, Epilogue, GeluKind, Packing, RowKey, Sequence,
+    Weight,
 };
 use crate::profile::Profile;
 use crate::{DType, Tensor};
@@ -318,4 +319,19 @@ pub(crate) trait Backend: Send + Sync {
         gradient: Option<LogitGradient<'_>>,
     );
     fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW);
+
+    /// The same for several, whose gradients are zeroed.
+    fn adamw_all(&self, updates: &mut [AdamWUpdate<'_>]) {
+        for update in updates {
+            let tensors = AdamWTensors {
+                param: update.param,
+                grad: update.grad,
+                exp_avg: update.exp_avg,
+                exp_avg_sq: update.exp_avg_sq,
+                copy: update.copy.as_deref_mut(),
+            };
+            self.adamw(tensors, &update.step);
+            update.grad.fill_zero();
+        }
+    }
 }

@@ -12,7 +12,9 @@ use crate::backend::{
 use crate::cuda::{DeviceMemory, Gpu};
 use crate::error::Result;
 use crate::host::MemoryUse;
-use crate::ops::{AdamW, AttentionConfig, Dropout, GeluKind, Packing, RowKey, Sequence, Weight};
+use crate::ops::{
+    AdamW, AdamWUpdate, AttentionConfig, Dropout, GeluKind, Packing, RowKey, Sequence, Weight,
+};
 use crate::{DType, Tensor};
 
 /// What calls of one operation took in sum.
@@ -333,6 +335,10 @@ impl Backend for Profiled {
         self.timed("cross_entropy", 0, |inner| {
             inner.cross_entropy(logits, targets, outcome, gradient);
         });
+    }
+
+    fn adamw_all(&self, updates: &mut [AdamWUpdate<'_>]) {
+        self.timed("adamw", 0, |inner| inner.adamw_all(updates));
     }
 
     fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW) {

@@ -66,6 +66,23 @@ impl Parameter {
         Ok(())
     }
 
+    /// The parameter's part in [`ops::adamw_steps`], with its moments.
+    pub fn update<'a>(
+        &'a mut self,
+        exp_avg: &'a mut Tensor,
+        exp_avg_sq: &'a mut Tensor,
+        step: ops::AdamW,
+    ) -> ops::AdamWUpdate<'a> {
+        ops::AdamWUpdate {
+            param: &mut self.value,
+            grad: &mut self.grad,
+            exp_avg,
+            exp_avg_sq,
+            copy: self.rounded.as_mut(),
+            step,
+        }
+    }
+
     /// The same, and the gradient to add to.
     pub(crate) fn for_products_and_grad(&mut self) -> (&Tensor, &mut Tensor) {
         (self.rounded.as_ref().unwrap_or(&self.value), &mut self.grad)

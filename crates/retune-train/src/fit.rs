@@ -246,7 +246,9 @@ impl<'a> Demand<'a> {
             true => layers * 4 * c + kept + passing,
         };
         let rows = chunk_rows(self.device).min(tokens);
-        let head = rows * model.vocab_size * (4 + 2 * narrow) + 8 * tokens * c;
+        // Logits, their gradient, and on a CPU its transposed copy.
+        let copies = if self.device.is_cuda() { 1 } else { 2 };
+        let head = rows * model.vocab_size * (4 + copies * narrow) + 8 * tokens * c;
         (tokens * all + head) as u64
     }
 }

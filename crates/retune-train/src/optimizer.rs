@@ -1,6 +1,6 @@
 //! AdamW over all parameters of a model, each with its own rate and decay.
 
-use retune_compute::ops::AdamW;
+use retune_compute::ops::{AdamW, adamw_steps};
 use retune_compute::{DType, Tensor};
 use retune_model::{Parameter, name_matches};
 
@@ -62,7 +62,7 @@ impl Optimizer {
     /// are zero afterwards.
     ///
     /// # Errors
-    /// Those of the operation, for a parameter; those before it have changed.
+    /// Those of the operation; then no parameter has changed.
     pub fn step(
         &mut self,
         parameters: Vec<&mut Parameter>,
@@ -70,7 +70,8 @@ impl Optimizer {
         grad_scale: f32,
         update: u64,
     ) -> Result<()> {
-        for (parameter, moments) in parameters.into_iter().zip(&mut self.moments) {
+        let pairs = parameters.into_iter().zip(&mut self.moments);
+        let updates = pairs.map(|(parameter, moments)| {
             let adamw = AdamW {
                 learning_rate: learning_rate * moments.factor,
                 beta1: self.betas[0],
@@ -80,9 +81,9 @@ impl Optimizer {
                 grad_scale,
                 step: u32::try_from(update).unwrap_or(u32::MAX),
             };
-            parameter.step(&mut moments.exp_avg, &mut moments.exp_avg_sq, &adamw)?;
-        }
-        Ok(())
+            parameter.update(&mut moments.exp_avg, &mut moments.exp_avg_sq, adamw)
+        });
+        Ok(adamw_steps(updates.collect())?)
     }
 }
 

@@ -39,7 +39,8 @@ use crate::backend::{
 use crate::error::{Error, Result};
 use crate::host::MemoryUse;
 use crate::ops::{
-    AdamW, AdamWFactors, AttentionConfig, Dropout, GeluKind, Packing, RowKey, Sequence, Weight,
+    AdamW, AdamWFactors, AdamWUpdate, AttentionConfig, Dropout, GeluKind, Packing, RowKey,
+    Sequence, Weight,
 };
 use crate::{DType, Tensor};
 
@@ -650,7 +651,7 @@ impl Backend for Cuda {
             let places: Vec<usize> = (0..tensors.len())
                 .filter(|&i| of_type(&tensors[i]))
                 .collect();
-            for places in places.chunks(SUMS_AT_ONCE) {
+            for places in places.chunks(TENSORS_AT_ONCE) {
                 let tensors: Vec<&Tensor> = places.iter().map(|&i| tensors[i]).collect();
                 for (&place, sum) in places.iter().zip(self.sums_of(&tensors, dtype, squares)) {
                     sums[place] = sum;
@@ -744,6 +745,36 @@ impl Backend for Cuda {
         self.launch(kernel, [rows as u32, 1, 1], threads as u32, 0, args);
     }
 
+    fn adamw_all(&self, updates: &mut [AdamWUpdate<'_>]) {
+        const MOST_BLOCKS: usize = 512;
+        let _turn = self.turn();
+        let address = |copy: &Option<&mut Tensor>, dtype: DType| match copy {
+            Some(copy) if copy.dtype() == dtype => self.address(copy),
+            _ => 0,
+        };
+        for updates in updates.chunks(TENSORS_AT_ONCE) {
+            let mut table = Vec::with_capacity(24 * updates.len());
+            for update in updates {
+                let words = [
+                    self.address(update.param),
+                    self.address(update.grad),
+                    self.address(update.exp_avg),
+                    self.address(update.exp_avg_sq),
+                    address(&update.copy, DType::F32),
+                    address(&update.copy, DType::BF16),
+                    update.param.len() as u64,
+                ];
+                let factors = adamw_words(&update.step.factors());
+                table.extend(words.into_iter().chain(factors).flat_map(halves));
+            }
+            let longest = updates.iter().map(|update| update.param.len()).max();
+            let blocks = longest.unwrap_or(0).div_ceil(4 * THREADS as usize);
+            let args = Args::new().address(self.upload(&table));
+            let grid = [blocks.min(MOST_BLOCKS) as u32, updates.len() as u32, 1];
+            self.launch(elementwise("adamw_all"), grid, THREADS, 0, args);
+        }
+    }
+
     fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW) {
         let _turn = self.turn();
         let AdamWTensors {
@@ -757,21 +788,27 @@ impl Backend for Cuda {
             Some(copy) if copy.dtype() == dtype => self.address(copy),
             _ => 0,
         };
-        let args = Args::new()
-            .address(self.address(param))
-            .address(self.address(grad))
-            .address(self.address(exp_avg))
-            .address(self.address(exp_avg_sq))
-            .address(copy_of(DType::F32))
-            .address(copy_of(DType::BF16))
-            .structure(&adamw_words(&step.factors()))
-            .long(param.len());
+        let [a, b, c, d, e] = adamw_words(&step.factors());
+        let args = Args::new().structure(&[
+            self.address(param),
+            self.address(grad),
+            self.address(exp_avg),
+            self.address(exp_avg_sq),
+            copy_of(DType::F32),
+            copy_of(DType::BF16),
+            param.len() as u64,
+            a,
+            b,
+            c,
+            d,
+            e,
+        ]);
         self.each(elementwise("adamw"), param.len(), args);
     }
 }
 
-/// Tensors that one launch sums up.
-const SUMS_AT_ONCE: usize = 4096;
+/// Tensors that one launch sums up, or updates.
+const TENSORS_AT_ONCE: usize = 4096;
 
 fn rows_kernel(name: &'static str) -> Kernel {
     let source = Source::Rows;
@@ -781,6 +818,13 @@ fn rows_kernel(name: &'static str) -> Kernel {
 fn norm_kernel(name: &'static str) -> Kernel {
     let source = Source::Norm;
     Kernel { source, name }
+}
+
+/// A word of 64 bits as it lies in memory.
+fn halves(word: u64) -> [u32; 2] {
+    let bytes = word.to_ne_bytes();
+    let (halves, _) = bytes.as_chunks::<4>();
+    [u32::from_ne_bytes(halves[0]), u32::from_ne_bytes(halves[1])]
 }
 
 /// The factors as `elementwise.cu` has them: nine numbers of 32 bits.
@@ -893,11 +937,7 @@ impl Cuda {
         let table: Vec<u32> = tensors
             .iter()
             .flat_map(|tensor| [self.address(tensor), tensor.len() as u64])
-            .flat_map(|word| {
-                let bytes = word.to_ne_bytes();
-                let (halves, _) = bytes.as_chunks::<4>();
-                [u32::from_ne_bytes(halves[0]), u32::from_ne_bytes(halves[1])]
-            })
+            .flat_map(halves)
             .collect();
         let bytes = tensors.len() * blocks * size_of::<f64>();
         let partial = self.scratch(bytes);

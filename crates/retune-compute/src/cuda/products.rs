@@ -26,6 +26,10 @@ const SPLIT_FROM: usize = 2048;
 /// How many forms of products are remembered.
 const REMEMBERED: usize = 8192;
 
+type Algorithm = sys::cublasLtMatmulAlgo_t;
+
+type Outcome<T> = std::result::Result<T, result::CublasError>;
+
 /// What decides how the library goes about a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Form {
@@ -38,6 +42,29 @@ struct Form {
     out: DType,
 }
 
+impl Form {
+    /// The form that stands for this one where the library is asked how to go about
+    /// it, which takes it a millisecond: the number of tokens, which changes from step
+    /// to step, is rounded up to an eighth of the power of two below it.
+    fn representative(self) -> Self {
+        let rounded = |tokens: usize| match tokens {
+            0..=16 => tokens,
+            _ => tokens.next_multiple_of(1 << (tokens.ilog2() - 3)),
+        };
+        // In the gradient of a weight, the tokens are summed over.
+        match self.a_transposed {
+            true => Self {
+                k: rounded(self.k),
+                ..self
+            },
+            false => Self {
+                m: rounded(self.m),
+                ..self
+            },
+        }
+    }
+}
+
 /// A product as the library was told of it.
 struct Plan {
     operation: sys::cublasLtMatmulDesc_t,
@@ -45,7 +72,7 @@ struct Plan {
     b: sys::cublasLtMatrixLayout_t,
     out: sys::cublasLtMatrixLayout_t,
     /// `None` where the library has no kernel.
-    algorithm: Option<sys::cublasLtMatmulAlgo_t>,
+    algorithm: Option<Algorithm>,
 }
 
 // SAFETY: descriptions are plain memory that the library only reads after they
@@ -68,7 +95,14 @@ impl Drop for Plan {
 /// The library, and the products that it has been asked for.
 pub(super) struct Library {
     handle: sys::cublasLtHandle_t,
-    plans: Mutex<HashMap<Form, Plan>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    plans: HashMap<Form, Plan>,
+    /// By representatives.
+    algorithms: HashMap<Form, Option<Algorithm>>,
 }
 
 // SAFETY: the library says that a handle may be used by several threads.
@@ -94,11 +128,30 @@ impl Library {
     pub(super) fn new() -> std::result::Result<Self, String> {
         Ok(Self {
             handle: result::create_handle().map_err(|e| e.to_string())?,
-            plans: Mutex::default(),
+            known: Mutex::default(),
         })
     }
 
-    fn plan(&self, form: Form) -> std::result::Result<Plan, result::CublasError> {
+    /// Tells the library of a product, and has it choose an algorithm if there is none
+    /// for it yet.
+    fn plan(&self, form: Form, known: &mut Known) -> Outcome<Plan> {
+        let representative = form.representative();
+        let algorithm = match known.algorithms.get(&representative) {
+            Some(algorithm) => *algorithm,
+            None => {
+                let description = Self::describe(representative)?;
+                let algorithm = self.choose(&description)?;
+                known.algorithms.insert(representative, algorithm);
+                algorithm
+            }
+        };
+        Ok(Plan {
+            algorithm,
+            ..Self::describe(form)?
+        })
+    }
+
+    fn describe(form: Form) -> Outcome<Plan> {
         let Form { m, k, n, .. } = form;
         // Products of f32 are in full precision, not in that of the matrix units.
         let operation = result::create_matmul_desc(
@@ -111,29 +164,19 @@ impl Library {
         // As the library sees them: its first factor is our second.
         let [b_rows, b_columns] = if form.b_transposed { [k, n] } else { [n, k] };
         let [a_rows, a_columns] = if form.a_transposed { [m, k] } else { [k, m] };
-        let mut plan = Plan {
-            operation,
-            b: layout(b_rows, b_columns, form.factors)?,
-            a: layout(a_rows, a_columns, form.factors)?,
-            out: layout(n, m, form.out)?,
-            algorithm: None,
-        };
-        let preference = result::create_matmul_pref()?;
-        // Partial sums are f32 and added in one order.
-        let reductions = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-        // SAFETY: all were made above; each attribute is given in its own type.
-        let found = unsafe {
-            for (attribute, transposed) in [
-                (
-                    sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSA,
-                    form.b_transposed,
-                ),
-                (
-                    sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSB,
-                    form.a_transposed,
-                ),
-            ] {
-                let transposed = i32::from(transposed);
+        for (attribute, transposed) in [
+            (
+                sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSA,
+                form.b_transposed,
+            ),
+            (
+                sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSB,
+                form.a_transposed,
+            ),
+        ] {
+            let transposed = i32::from(transposed);
+            // SAFETY: made above; the attribute is given in its own type.
+            unsafe {
                 result::set_matmul_desc_attribute(
                     operation,
                     attribute,
@@ -141,6 +184,23 @@ impl Library {
                     size_of_val(&transposed),
                 )?;
             }
+        }
+        Ok(Plan {
+            operation,
+            b: layout(b_rows, b_columns, form.factors)?,
+            a: layout(a_rows, a_columns, form.factors)?,
+            out: layout(n, m, form.out)?,
+            algorithm: None,
+        })
+    }
+
+    /// The library's first choice for a product; `None` if it has no kernel for it.
+    fn choose(&self, plan: &Plan) -> Outcome<Option<Algorithm>> {
+        let preference = result::create_matmul_pref()?;
+        // Partial sums are f32 and added in one order.
+        let reductions = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+        // SAFETY: all are living; each attribute is given in its own type.
+        let found = unsafe {
             result::set_matmul_pref_attribute(
                 preference,
                 sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
@@ -155,7 +215,7 @@ impl Library {
             )?;
             let found = result::get_matmul_algo_heuristic(
                 self.handle,
-                operation,
+                plan.operation,
                 plan.b,
                 plan.a,
                 plan.out,
@@ -165,8 +225,7 @@ impl Library {
             let _ = result::destroy_matmul_pref(preference);
             found
         };
-        plan.algorithm = found.ok().map(|found| found.algo);
-        Ok(plan)
+        Ok(found.ok().map(|found| found.algo))
     }
 }
 
@@ -266,47 +325,72 @@ fn by_library(cuda: &Cuda, product: &Product<'_>, added: bool, out: &mut Tensor)
     };
     cuda.bind();
     let library = &cuda.library;
-    let mut plans = library.plans.lock().unwrap_or_else(PoisonError::into_inner);
-    if plans.len() >= REMEMBERED {
-        plans.clear();
+    let mut known = library.known.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.plans.len() >= REMEMBERED {
+        known.plans.clear();
     }
-    let plan = plans
-        .entry(form)
-        .or_insert_with(|| cuda.sure("a product's description", library.plan(form)));
-    let Some(algorithm) = &plan.algorithm else {
+    if !known.plans.contains_key(&form) {
+        let plan = cuda.sure("a product's description", library.plan(form, &mut known));
+        known.plans.insert(form, plan);
+    }
+    let plan = known.plans.get_mut(&form).expect("it was put there");
+    let Some(algorithm) = plan.algorithm else {
         return false;
     };
-    let (alpha, beta) = (product.epilogue.scale, if added { 1.0f32 } else { 0.0 });
-    let (a, b) = (
-        cuda.address(product.a),
-        weight_address(cuda, product.b.weight),
-    );
-    let to = cuda.address(out);
+    let operands = Operands {
+        a: cuda.address(product.a),
+        b: weight_address(cuda, product.b.weight),
+        out: cuda.address(out),
+        scale: product.epilogue.scale,
+        added,
+    };
+    if launch(cuda, plan, &algorithm, &operands).is_ok() {
+        return true;
+    }
+    // What is right for the representative need not be for this one.
+    plan.algorithm = cuda.sure("a product's algorithm", library.choose(plan));
+    let Some(algorithm) = plan.algorithm else {
+        return false;
+    };
+    cuda.sure("a product", launch(cuda, plan, &algorithm, &operands));
+    true
+}
+
+/// Where a product's matrices lie, and its factor.
+struct Operands {
+    a: u64,
+    b: u64,
+    out: u64,
+    scale: f32,
+    /// Whether the product is added to what `out` holds.
+    added: bool,
+}
+
+fn launch(cuda: &Cuda, plan: &Plan, algorithm: &Algorithm, operands: &Operands) -> Outcome<()> {
+    let (alpha, beta) = (operands.scale, if operands.added { 1.0f32 } else { 0.0 });
     let pointer = |address: u64| address as *const c_void;
     // SAFETY: the layouts are those of the tensors, whose memory is there until
     // what the stream does next; the workspace belongs to this stream.
-    let launched = unsafe {
+    unsafe {
         result::matmul(
-            library.handle,
+            cuda.library.handle,
             plan.operation,
             ptr::from_ref(&alpha).cast(),
             ptr::from_ref(&beta).cast(),
-            pointer(b),
+            pointer(operands.b),
             plan.b,
-            pointer(a),
+            pointer(operands.a),
             plan.a,
-            pointer(to),
+            pointer(operands.out),
             plan.out,
-            to as *mut c_void,
+            operands.out as *mut c_void,
             plan.out,
             algorithm,
             cuda.workspace.address() as *mut c_void,
             WORKSPACE_BYTES,
             cuda.stream.cu_stream().cast(),
         )
-    };
-    cuda.sure("a product", launched);
-    true
+    }
 }
 
 /// `out = [out +] low_rank + bias`.

@@ -92,18 +92,93 @@ pub fn adamw_step(
     copy: Option<&mut Tensor>,
     step: &AdamW,
 ) -> Result<()> {
-    let check = Check::new("adamw_step");
+    check_step(
+        Check::new("adamw_step"),
+        param,
+        grad,
+        [&*exp_avg, &*exp_avg_sq],
+        copy.as_deref(),
+        step,
+    )?;
+    let device = param.device().clone();
+    device.backend().adamw(
+        AdamWTensors {
+            param,
+            grad,
+            exp_avg,
+            exp_avg_sq,
+            copy,
+        },
+        step,
+    );
+    Ok(())
+}
+
+/// What [`adamw_steps`] does with one parameter; the tensors are those of
+/// [`adamw_step`].
+#[derive(Debug)]
+pub struct AdamWUpdate<'a> {
+    /// The parameter.
+    pub param: &'a mut Tensor,
+    /// Its gradient, zero afterwards.
+    pub grad: &'a mut Tensor,
+    /// The running mean of gradients.
+    pub exp_avg: &'a mut Tensor,
+    /// The running mean of their squares.
+    pub exp_avg_sq: &'a mut Tensor,
+    /// A copy of the parameter that is kept up to date.
+    pub copy: Option<&'a mut Tensor>,
+    /// Its step.
+    pub step: AdamW,
+}
+
+/// [`adamw_step`] for several parameters, whose gradients are zeroed. A GPU does all of
+/// one call at once.
+///
+/// # Errors
+/// As for [`adamw_step`]; then none is changed.
+pub fn adamw_steps(mut updates: Vec<AdamWUpdate<'_>>) -> Result<()> {
+    let check = Check::new("adamw_steps");
+    for update in &updates {
+        let moments = [&*update.exp_avg, &*update.exp_avg_sq];
+        let copy = update.copy.as_deref();
+        check_step(
+            check,
+            update.param,
+            update.grad,
+            moments,
+            copy,
+            &update.step,
+        )?;
+    }
+    // All of a device's in one call.
+    let of_device = updates.chunk_by_mut(|a, b| a.param.device() == b.param.device());
+    for updates in of_device {
+        let device = updates[0].param.device().clone();
+        device.backend().adamw_all(updates);
+    }
+    Ok(())
+}
+
+fn check_step(
+    check: Check,
+    param: &Tensor,
+    grad: &Tensor,
+    [exp_avg, exp_avg_sq]: [&Tensor; 2],
+    copy: Option<&Tensor>,
+    step: &AdamW,
+) -> Result<()> {
     for (name, tensor) in [
-        ("param", &*param),
+        ("param", param),
         ("grad", grad),
-        ("exp_avg", &*exp_avg),
-        ("exp_avg_sq", &*exp_avg_sq),
+        ("exp_avg", exp_avg),
+        ("exp_avg_sq", exp_avg_sq),
     ] {
         check.device(name, tensor.device(), param.device())?;
         check.dtype(name, tensor, DType::F32)?;
         check.shape(name, tensor, param.shape())?;
     }
-    if let Some(copy) = copy.as_deref() {
+    if let Some(copy) = copy {
         check.device("copy", copy.device(), param.device())?;
         check.shape("copy", copy, param.shape())?;
     }
@@ -140,16 +215,5 @@ pub fn adamw_step(
         let expected = "one whose product with the learning rate is within f32";
         return Err(check.invalid("step.weight_decay", step.weight_decay, expected));
     }
-    let device = param.device().clone();
-    device.backend().adamw(
-        AdamWTensors {
-            param,
-            grad,
-            exp_avg,
-            exp_avg_sq,
-            copy,
-        },
-        step,
-    );
     Ok(())
 }

@@ -32,7 +32,7 @@ mod segments;
 mod weight;
 
 pub use activation::{GeluKind, gelu_backward, gelu_forward, swiglu_backward, swiglu_forward};
-pub use adamw::{AdamW, adamw_step};
+pub use adamw::{AdamW, AdamWUpdate, adamw_step, adamw_steps};
 pub use attention::{
     AttentionConfig, AttentionOutput, CachedSequence, attention_backward, attention_cached,
     attention_forward,

@@ -235,26 +235,39 @@ struct AdamWFactors {
     float beta1, one_minus_beta1, beta2, one_minus_beta2, keep, rate, root_correction, eps, grad_scale;
 };
 
-// `copy` is of f32 or bf16, or absent.
-extern "C" __global__ void adamw(float *param, const float *grad, float *exp_avg, float *exp_avg_sq,
-                                 float *copy_f32, bf16 *copy_bf16, AdamWFactors f, size_t n) {
+// One parameter's update; a copy is of f32 or bf16, or absent.
+struct Update {
+    float *param, *grad, *exp_avg, *exp_avg_sq, *copy_f32;
+    bf16 *copy_bf16;
+    u64 elements;
+    AdamWFactors factors;
+};
+
+__device__ void adamw(const Update &u, bool zero_grad) {
+    const AdamWFactors f = u.factors;
+    const size_t n = u.elements;
     EACH_FOUR(i, n) {
-        Pack<4> p = read4(param, i, n), g = read4(grad, i, n);
-        Pack<4> m = read4(exp_avg, i, n), v = read4(exp_avg_sq, i, n);
+        Pack<4> p = read4(u.param, i, n), g = read4(u.grad, i, n);
+        Pack<4> m = read4(u.exp_avg, i, n), v = read4(u.exp_avg_sq, i, n);
         for (int k = 0; k < 4; k++) {
             const float d = g.at[k] * f.grad_scale;
             m.at[k] = f.beta1 * m.at[k] + f.one_minus_beta1 * d;
             v.at[k] = f.beta2 * v.at[k] + f.one_minus_beta2 * d * d;
             const float root = sqrtf(v.at[k]) / f.root_correction + f.eps;
             p.at[k] = p.at[k] * f.keep - f.rate * m.at[k] / root;
+            g.at[k] = 0.0f;
         }
-        write4(param, i, n, p);
-        write4(exp_avg, i, n, m);
-        write4(exp_avg_sq, i, n, v);
-        if (copy_f32) write4(copy_f32, i, n, p);
-        if (copy_bf16) write4(copy_bf16, i, n, p);
+        write4(u.param, i, n, p);
+        write4(u.exp_avg, i, n, m);
+        write4(u.exp_avg_sq, i, n, v);
+        if (zero_grad) write4(u.grad, i, n, g);
+        if (u.copy_f32) write4(u.copy_f32, i, n, p);
+        if (u.copy_bf16) write4(u.copy_bf16, i, n, p);
     }
 }
+extern "C" __global__ void adamw(Update update) { adamw(update, false); }
+// One parameter for each blockIdx.y; gradients are zeroed.
+extern "C" __global__ void adamw_all(const Update *updates) { adamw(updates[blockIdx.y], true); }
 
 // Turns each pair (x[d], x[d + D/2]) of every head by its token's angle.
 template <class X, class Y>

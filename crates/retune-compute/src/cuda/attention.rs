@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{Args, Cuda, Kernel, Source};
+use super::{Args, Cuda, Kernel, SCRATCH_BYTES, Source};
 use crate::backend::{AttentionBackward, Qkv};
 use crate::ops::{AttentionConfig, KeySpan, Sequence};
 use crate::{DType, Tensor};
@@ -28,8 +28,10 @@ const FULL_GRID: usize = 264;
 const PLAIN_HELD: usize = 16;
 const PLAIN_STREAMED: usize = 32;
 
-/// Most bytes of partial results; device memory for them is certain.
-const SCRATCH_BYTES: usize = 64 << 20;
+/// Packed rows that one block streams past a tile of keys, about.
+const READ_AT_ONCE: usize = 2048;
+/// Blocks that add up the parts of a tile's sums.
+const PART_BLOCKS: usize = 32;
 
 /// Scales whose product with a score that is masked, an infinity, is one too.
 const TENSOR_CORE_SCALES: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
@@ -82,10 +84,11 @@ pub(super) fn backward(
     if row_tiles.is_empty() {
         return;
     }
-    let (readers, key_tiles) = problem.key_tiles(sequences);
+    let keys = problem.key_tiles(sequences);
     let first_row_tile = plan.add(row_tiles.iter().flat_map(RowTile::words));
-    let first_reader = plan.add(readers);
-    let first_key_tile = plan.add(key_tiles.iter().flat_map(ReadTile::words));
+    let first_reader = plan.add(keys.readers.iter().copied());
+    let first_key_tile = plan.add(keys.tiles.iter().flat_map(ReadTile::words));
+    let first_part = plan.add(keys.parts.iter().flat_map(PartTile::words));
     let plan = plan.upload(cuda);
 
     let [out, logsumexp, d_out] =
@@ -110,14 +113,26 @@ pub(super) fn backward(
         let args = problem.sizes(args).int(problem.window);
         args.float(config.scale)
     };
+    let partial_k = cuda.scratch(keys.bytes(&problem));
+    let partial_v = partial_k + (keys.bytes(&problem) / 2) as u64;
     let args = inputs()
         .address(d_k)
         .address(d_v)
+        .address(partial_k)
+        .address(partial_v)
         .address(plan.sequences())
         .address(plan.words(first_reader))
         .address(plan.words(first_key_tile));
-    let blocks = key_tiles.len() * problem.kv_heads;
+    let blocks = keys.tiles.len() * problem.kv_heads;
     problem.launch(Name::BackwardKv, blocks, shared_bytes, settings(args));
+    let args = Args::new()
+        .address(partial_k)
+        .address(partial_v)
+        .address(d_k)
+        .address(d_v)
+        .address(plan.words(first_part))
+        .int((problem.kv_heads * problem.dim) as i32);
+    problem.launch(Name::AddParts, keys.parts.len() * PART_BLOCKS, 0, args);
     // Last: until then d_q holds what the kernel before reads.
     let args = inputs()
         .address(plan.sequences())
@@ -136,6 +151,7 @@ enum Name {
     Delta,
     BackwardQ,
     BackwardKv,
+    AddParts,
 }
 
 /// The sizes and inputs of one call.
@@ -209,7 +225,7 @@ impl<'a> Problem<'a> {
     /// The tiles of all keys that a sequence with queries lists, and the lists
     /// of sequences that read them. Spans are the same or have no row in
     /// common, as they come from `Segments`.
-    fn key_tiles(&self, sequences: &[Sequence]) -> (Vec<u32>, Vec<ReadTile>) {
+    fn key_tiles(&self, sequences: &[Sequence]) -> KeyTiles {
         let mut places: HashMap<usize, usize> = HashMap::new();
         let mut spans: Vec<(KeySpan, Vec<u32>)> = Vec::new();
         for (index, sequence) in sequences.iter().enumerate() {
@@ -225,23 +241,11 @@ impl<'a> Problem<'a> {
                 spans[place].1.push(index as u32);
             }
         }
-        let mut readers = Vec::new();
-        let mut tiles = Vec::new();
-        for (span, sequences) in spans {
-            let reader = readers.len();
-            readers.extend(sequences);
-            let starts = (0..span.len).step_by(self.held());
-            tiles.extend(starts.map(|start| ReadTile {
-                keys: KeySpan {
-                    row: span.row + start,
-                    len: self.held().min(span.len - start),
-                    position: span.position + start,
-                },
-                reader,
-                end: readers.len(),
-            }));
+        let shared = KeyTiles::new(self, &spans, sequences, READ_AT_ONCE);
+        match shared.bytes(self) <= SCRATCH_BYTES {
+            true => shared,
+            false => KeyTiles::new(self, &spans, sequences, usize::MAX),
         }
-        (readers, tiles)
     }
 
     fn inputs(&self) -> Args {
@@ -288,6 +292,7 @@ impl<'a> Problem<'a> {
             (Name::Delta, _, DType::BF16) => "attention_delta_bf16",
             (Name::ForwardSplit, ..) => "attention_forward_split_mma",
             (Name::Merge, ..) => "attention_merge_mma",
+            (Name::AddParts, ..) => "attention_add_parts",
             (Name::Forward, true, _) => "attention_forward_mma",
             (Name::BackwardQ, true, _) => "attention_backward_q_mma",
             (Name::BackwardKv, true, _) => "attention_backward_kv_mma",
@@ -328,17 +333,111 @@ impl RowTile {
     }
 }
 
-/// Keys, and which of the readers read them.
+/// Keys, which of the readers read them, and where the sums go if they are a
+/// part of those keys' sums.
 struct ReadTile {
     keys: KeySpan,
     reader: usize,
     end: usize,
+    partial: Option<usize>,
 }
 
 impl ReadTile {
-    fn words(&self) -> [u32; 5] {
+    fn words(&self) -> [u32; 6] {
         let KeySpan { row, len, position } = self.keys;
-        [row, len, position, self.reader, self.end].map(|number| number as u32)
+        let [row, len, position, reader, end] =
+            [row, len, position, self.reader, self.end].map(|number| number as u32);
+        let partial = self.partial.map_or(u32::MAX, |partial| partial as u32);
+        [row, len, position, reader, end, partial]
+    }
+}
+
+/// Keys whose sums are in parts.
+struct PartTile {
+    keys: KeySpan,
+    first: usize,
+    parts: usize,
+}
+
+impl PartTile {
+    fn words(&self) -> [u32; 4] {
+        let KeySpan { row, len, .. } = self.keys;
+        [row, len, self.first, self.parts].map(|number| number as u32)
+    }
+}
+
+/// The tiles of keys, and who reads them.
+struct KeyTiles {
+    readers: Vec<u32>,
+    tiles: Vec<ReadTile>,
+    parts: Vec<PartTile>,
+    /// Rows of parts of sums.
+    partial_rows: usize,
+}
+
+impl KeyTiles {
+    /// Those of `spans` with their readers, of which a tile has some with about
+    /// `most` packed rows: all sequences may read one beginning.
+    fn new(
+        problem: &Problem<'_>,
+        spans: &[(KeySpan, Vec<u32>)],
+        sequences: &[Sequence],
+        most: usize,
+    ) -> Self {
+        let mut all = Self {
+            readers: Vec::new(),
+            tiles: Vec::new(),
+            parts: Vec::new(),
+            partial_rows: 0,
+        };
+        for (span, own) in spans {
+            let mut ends = Vec::new();
+            let (first, mut rows) = (all.readers.len(), 0);
+            for &reader in own {
+                all.readers.push(reader);
+                rows += sequences[reader as usize].queries.len() * problem.group;
+                if rows >= most {
+                    ends.push(all.readers.len());
+                    rows = 0;
+                }
+            }
+            if rows > 0 {
+                ends.push(all.readers.len());
+            }
+            for start in (0..span.len).step_by(problem.held()) {
+                let keys = KeySpan {
+                    row: span.row + start,
+                    len: problem.held().min(span.len - start),
+                    position: span.position + start,
+                };
+                let mut reader = first;
+                let first_part = all.partial_rows;
+                for &end in &ends {
+                    let in_parts = ends.len() > 1;
+                    all.tiles.push(ReadTile {
+                        keys,
+                        reader,
+                        end,
+                        partial: in_parts.then_some(all.partial_rows),
+                    });
+                    reader = end;
+                    all.partial_rows += if in_parts { keys.len } else { 0 };
+                }
+                if ends.len() > 1 {
+                    all.parts.push(PartTile {
+                        keys,
+                        first: first_part,
+                        parts: ends.len(),
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    /// Bytes of the parts, of keys and of values.
+    fn bytes(&self, problem: &Problem<'_>) -> usize {
+        2 * self.partial_rows * problem.kv_heads * problem.dim * size_of::<f32>()
     }
 }
 

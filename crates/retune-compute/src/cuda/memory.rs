@@ -90,16 +90,18 @@ impl DeviceHeap {
         if let Some(block) = state.free.take(bytes) {
             return Some(block);
         }
-        // Giving memory back waits for the device, so some is kept in reserve.
+        // Steps differ in length, and giving memory back waits for the device: blocks
+        // of all lengths stay, up to twice what is needed.
         let needed = state.in_use + bytes;
-        let allowed = state.peak.max(needed) + state.peak / 4;
-        let over = |state: &State, most: usize| needed + state.free.bytes() > most;
         let limit = self.limit.unwrap_or(usize::MAX);
-        if over(state, allowed.min(limit)) {
-            self.release(state);
-            if over(state, limit) {
-                return None;
-            }
+        let allowed = state.peak.max(needed).saturating_mul(2).min(limit);
+        while needed + state.free.bytes() > allowed
+            && let Some(largest) = state.free.take_largest()
+        {
+            self.give_back(largest);
+        }
+        if needed > limit {
+            return None;
         }
         self.fresh(bytes).or_else(|| {
             self.release(state);
@@ -116,13 +118,17 @@ impl DeviceHeap {
 
     /// Gives all freed blocks back to the driver.
     fn release(&self, state: &mut State) {
-        if state.free.bytes() == 0 || self.context.bind_to_thread().is_err() {
-            return;
-        }
-        for block in state.free.take_all() {
-            // SAFETY: from `malloc_sync`, and no buffer has it any more. The
-            // driver waits for work that still uses it. A failure shows up in
-            // the next call.
+        state
+            .free
+            .take_all()
+            .for_each(|block| self.give_back(block));
+    }
+
+    /// Gives a block back that no buffer has any more.
+    fn give_back(&self, block: Block) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: from `malloc_sync`, once. The driver waits for work that still
+            // uses it. A failure shows up in the next call.
             let _ = unsafe { result::free_sync(block.address) };
         }
     }

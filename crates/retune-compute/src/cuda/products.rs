@@ -145,10 +145,9 @@ impl Library {
                 algorithm
             }
         };
-        Ok(Plan {
-            algorithm,
-            ..Self::describe(form)?
-        })
+        let mut plan = Self::describe(form)?;
+        plan.algorithm = algorithm;
+        Ok(plan)
     }
 
     fn describe(form: Form) -> Outcome<Plan> {
@@ -396,7 +395,7 @@ fn launch(cuda: &Cuda, plan: &Plan, algorithm: &Algorithm, operands: &Operands) 
 /// `out = [out +] low_rank + bias`.
 fn start(cuda: &Cuda, product: &Product<'_>, out: &mut Tensor) {
     const THREADS: usize = 128;
-    const ROWS: usize = 8;
+    const ROWS: usize = 16;
     let columns = product.n.div_ceil(4 * THREADS) as u32;
     let args = Args::new()
         .address(cuda.address(out))

@@ -41,9 +41,25 @@ struct RowTile {
     int sequence, first, chunk, partial;
 };
 
-// Keys, and which sequences read them: readers[reader..end].
+// Keys, and which sequences read them: readers[reader..end]. Where many do,
+// several tiles of the same keys share them, and each has rows of its own for
+// its part of the sums, from `partial` on; −1 where a tile has all readers.
 struct ReadTile {
-    int row, len, position, reader, end;
+    int row, len, position, reader, end, partial;
+};
+
+// Keys whose sums are in parts, the rows of the parts one after the other from
+// `first` on.
+struct PartTile {
+    int row, len, first, parts;
+};
+
+// Where the gradients of a tile's keys go.
+struct KeySums {
+    float *k, *v;
+    int row;
+    __device__ __forceinline__ KeySums(const ReadTile &tile, float *d_k, float *d_v, float *partial_k, float *partial_v)
+        : k(tile.partial < 0 ? d_k : partial_k), v(tile.partial < 0 ? d_v : partial_v), row(tile.partial < 0 ? tile.row : tile.partial) {}
 };
 
 // A piece of a span; `len` 0 means that there is none.
@@ -156,6 +172,25 @@ template <int ROWS> struct Readers {
         }
     }
 };
+
+#define PART_BLOCKS 32
+
+// Adds up the parts of keys' gradients, in order; PART_BLOCKS blocks a tile.
+// `width` is the length of all heads' keys together.
+extern "C" __global__ void attention_add_parts(const float *partial_k, const float *partial_v, float *d_k, float *d_v, const PartTile *tiles, int width) {
+    const PartTile tile = tiles[blockIdx.x / PART_BLOCKS];
+    const int elements = tile.len * width;
+    for (int i = blockIdx.x % PART_BLOCKS * blockDim.x + threadIdx.x; i < elements; i += PART_BLOCKS * blockDim.x) {
+        float sum_k = 0.0f, sum_v = 0.0f;
+        for (int part = 0; part < tile.parts; part++) {
+            const size_t at = (size_t)tile.first * width + (size_t)part * elements + i;
+            sum_k += partial_k[at];
+            sum_v += partial_v[at];
+        }
+        d_k[(size_t)tile.row * width + i] = sum_k;
+        d_v[(size_t)tile.row * width + i] = sum_v;
+    }
+}
 
 // delta = Σ d_out · out of each query and head, one warp each. It is kept in
 // the first element of the row of d_q: the gradients of keys and values read
@@ -653,7 +688,7 @@ struct alignas(16) RowFacts {
 };
 
 // d_k and d_v of one tile of keys. Scores stand transposed, keys by rows.
-extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_backward_kv_mma(const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *d_out, const float *logsumexp, const float *d_q, float *d_k, float *d_v, const Sequence *sequences, const int *readers, const ReadTile *tiles, int heads, int kv_heads, int dim, int window, float scale) {
+extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_backward_kv_mma(const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *d_out, const float *logsumexp, const float *d_q, float *d_k, float *d_v, float *partial_k, float *partial_v, const Sequence *sequences, const int *readers, const ReadTile *tiles, int heads, int kv_heads, int dim, int window, float scale) {
     const Sizes sizes(heads, kv_heads, dim, window);
     const ReadTile tile = tiles[blockIdx.x / kv_heads];
     const int kv_head = blockIdx.x % kv_heads;
@@ -746,16 +781,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_backward_kv_m
         buffer ^= 1;
     }
 
+    const KeySums to(tile, d_k, d_v, partial_k, partial_v);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const int key = warp_key + g + h * 8;
         if (key >= tile.len) continue;
-        const size_t at = ((size_t)(tile.row + key) * kv_heads + kv_head) * dim;
+        const size_t at = ((size_t)(to.row + key) * kv_heads + kv_head) * dim;
 #pragma unroll
         for (int n = 0; n < COLUMNS; n++) {
             if (n * 8 >= dim) continue;
-            *(float2 *)(d_k + at + n * 8 + t * 2) = make_float2(sums_k[n][h * 2] * scale, sums_k[n][h * 2 + 1] * scale);
-            *(float2 *)(d_v + at + n * 8 + t * 2) = make_float2(sums_v[n][h * 2], sums_v[n][h * 2 + 1]);
+            *(float2 *)(to.k + at + n * 8 + t * 2) = make_float2(sums_k[n][h * 2] * scale, sums_k[n][h * 2 + 1] * scale);
+            *(float2 *)(to.v + at + n * 8 + t * 2) = make_float2(sums_v[n][h * 2], sums_v[n][h * 2 + 1]);
         }
     }
 }
@@ -957,7 +993,7 @@ __device__ __forceinline__ void plain_backward_q(const T *q, const T *k, const T
 }
 
 template <class T>
-__device__ __forceinline__ void plain_backward_kv(const T *q, const T *k, const T *v, const T *d_out, const float *logsumexp, const float *d_q, float *d_k, float *d_v, const Sequence *sequences, const int *readers, const ReadTile *tiles, const Sizes sizes, float scale) {
+__device__ __forceinline__ void plain_backward_kv(const T *q, const T *k, const T *v, const T *d_out, const float *logsumexp, const float *d_q, float *d_k, float *d_v, float *partial_k, float *partial_v, const Sequence *sequences, const int *readers, const ReadTile *tiles, const Sizes sizes, float scale) {
     const ReadTile tile = tiles[blockIdx.x / sizes.kv_heads];
     const int kv_head = blockIdx.x % sizes.kv_heads;
 
@@ -1004,16 +1040,17 @@ __device__ __forceinline__ void plain_backward_kv(const T *q, const T *k, const 
         add_rows(sums_k, d_weights, visible_rows, queries);
         reading.advance(sequences, tile, sizes);
     }
+    const KeySums to(tile, d_k, d_v, partial_k, partial_v);
 #pragma unroll
     for (int r = 0; r < HELD_BY_WARP; r++) {
         if (held + r >= tile.len) continue;
-        const size_t at = key_at(held + r) * sizes.dim;
+        const size_t at = ((size_t)(to.row + held + r) * sizes.kv_heads + kv_head) * sizes.dim;
 #pragma unroll
         for (int i = 0; i < EACH; i++) {
             const int d = i * WARP + lane;
             if (d < sizes.dim) {
-                d_k[at + d] = sums_k[r][i];
-                d_v[at + d] = sums_v[r][i];
+                to.k[at + d] = sums_k[r][i];
+                to.v[at + d] = sums_v[r][i];
             }
         }
     }
@@ -1026,8 +1063,8 @@ __device__ __forceinline__ void plain_backward_kv(const T *q, const T *k, const 
     extern "C" __global__ void __launch_bounds__(THREADS) attention_backward_q_##NAME(const T *q, const T *k, const T *v, const T *d_out, const float *logsumexp, float *d_q, const Sequence *sequences, const Span *spans, const RowTile *tiles, int heads, int kv_heads, int dim, int window, float scale) { \
         plain_backward_q(q, k, v, d_out, logsumexp, d_q, sequences, spans, tiles, Sizes(heads, kv_heads, dim, window), scale); \
     } \
-    extern "C" __global__ void __launch_bounds__(THREADS) attention_backward_kv_##NAME(const T *q, const T *k, const T *v, const T *d_out, const float *logsumexp, const float *d_q, float *d_k, float *d_v, const Sequence *sequences, const int *readers, const ReadTile *tiles, int heads, int kv_heads, int dim, int window, float scale) { \
-        plain_backward_kv(q, k, v, d_out, logsumexp, d_q, d_k, d_v, sequences, readers, tiles, Sizes(heads, kv_heads, dim, window), scale); \
+    extern "C" __global__ void __launch_bounds__(THREADS) attention_backward_kv_##NAME(const T *q, const T *k, const T *v, const T *d_out, const float *logsumexp, const float *d_q, float *d_k, float *d_v, float *partial_k, float *partial_v, const Sequence *sequences, const int *readers, const ReadTile *tiles, int heads, int kv_heads, int dim, int window, float scale) { \
+        plain_backward_kv(q, k, v, d_out, logsumexp, d_q, d_k, d_v, partial_k, partial_v, sequences, readers, tiles, Sizes(heads, kv_heads, dim, window), scale); \
     }
 
 PLAIN_KERNELS(f32, float)

@@ -21,38 +21,49 @@ struct Terms {
     int accumulate;
 };
 
-#define START_ROWS 8
-#define START_RANKS 32
+#define START_ROWS 16
+#define START_RANKS 16
+#define START_THREADS 128
+#define START_COLUMNS (4 * START_THREADS)
 
 // out = [out +] scale · u·b + bias, which the product is then added to. A
 // thread has four neighbouring columns of START_ROWS rows.
 template <class T, class O>
 __device__ void start(O *out, size_t m, size_t n, const Terms &terms) {
     const size_t first_row = (size_t)blockIdx.x * START_ROWS;
-    const size_t column = 4 * ((size_t)blockIdx.y * blockDim.x + threadIdx.x);
+    const size_t first_column = (size_t)blockIdx.y * START_COLUMNS;
+    const size_t column = first_column + 4 * threadIdx.x;
     __shared__ float u[START_ROWS][START_RANKS];
+    __shared__ __align__(16) float b[START_RANKS][START_COLUMNS];
     float sum[START_ROWS][4] = {};
     for (int base = 0; base < terms.rank; base += START_RANKS) {
         const int ranks = min(START_RANKS, terms.rank - base);
         __syncthreads();
-        for (int i = threadIdx.x; i < START_ROWS * START_RANKS; i += blockDim.x) {
+        for (int i = threadIdx.x; i < START_ROWS * START_RANKS; i += START_THREADS) {
             const size_t row = first_row + i / START_RANKS;
             const int r = i % START_RANKS;
             u[i / START_RANKS][r] =
                 row < m && r < ranks ? widen(((const T *)terms.u)[row * terms.rank + base + r]) : 0.0f;
         }
+        // Neighbouring threads read neighbours, whichever way b lies.
+        for (int i = threadIdx.x; i < ranks * START_COLUMNS; i += START_THREADS) {
+            const int r = terms.b_rank == 1 ? i % ranks : i / START_COLUMNS;
+            const int c = terms.b_rank == 1 ? i / ranks : i % START_COLUMNS;
+            b[r][c] = first_column + c < n ? widen(((const T *)terms.b)[(base + r) * terms.b_rank +
+                                                                        (first_column + c) * terms.b_column])
+                                           : 0.0f;
+        }
         __syncthreads();
         for (int r = 0; r < ranks; r++) {
-            float b[4];
+            const float4 four = *(const float4 *)&b[r][4 * threadIdx.x];
 #pragma unroll
-            for (int k = 0; k < 4; k++)
-                b[k] = column + k < n ? widen(((const T *)terms.b)[(base + r) * terms.b_rank +
-                                                                   (column + k) * terms.b_column])
-                                      : 0.0f;
-#pragma unroll
-            for (int row = 0; row < START_ROWS; row++)
-#pragma unroll
-                for (int k = 0; k < 4; k++) sum[row][k] += u[row][r] * b[k];
+            for (int row = 0; row < START_ROWS; row++) {
+                const float factor = u[row][r];
+                sum[row][0] += factor * four.x;
+                sum[row][1] += factor * four.y;
+                sum[row][2] += factor * four.z;
+                sum[row][3] += factor * four.w;
+            }
         }
     }
 #pragma unroll

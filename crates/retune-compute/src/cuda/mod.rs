@@ -14,10 +14,15 @@
 //! kernel) is a panic that names the operation.
 
 mod attention;
+mod elementwise;
 mod kernels;
+mod loss;
 mod memory;
+mod norm;
 mod open;
 mod products;
+mod rows;
+mod transfer;
 mod uploads;
 
 use std::fmt::Display;
@@ -26,11 +31,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaStream, result};
 
-use self::kernels::{Args, Instance, Kernel, Kernels, Source, pair};
+use self::kernels::{Args, Instance, Kernel, Kernels, Source};
 pub(crate) use self::memory::CudaBuffer;
 use self::memory::DeviceHeap;
 pub use self::open::{CudaOptions, DeviceMemory, Gpu, gpus};
 use self::products::{Library, weight_address};
+use self::transfer::Staging;
 use self::uploads::{RING_BYTES, Uploads};
 use crate::backend::{
     AdamWTensors, AttentionBackward, Backend, FirstFactor, LogitGradient, NormBackward,
@@ -39,15 +45,12 @@ use crate::backend::{
 use crate::error::{Error, Result};
 use crate::host::MemoryUse;
 use crate::ops::{
-    AdamW, AdamWFactors, AdamWUpdate, AttentionConfig, Dropout, GeluKind, Packing, RowKey,
-    Sequence, Weight,
+    AdamW, AdamWUpdate, AttentionConfig, Dropout, GeluKind, Packing, RowKey, Sequence, Weight,
 };
 use crate::{DType, Tensor};
 
 /// Memory for operations' own use.
 pub(super) const SCRATCH_BYTES: usize = 64 << 20;
-/// Host memory through which tensors come and go.
-const STAGING_BYTES: usize = 8 << 20;
 /// Threads of a block, where nothing else decides.
 const THREADS: u32 = 256;
 
@@ -195,73 +198,6 @@ impl Cuda {
             panic!("{kernel:?} failed on {}: {e}", self.gpu);
         }
     }
-
-    /// A kernel of `elementwise.cu` over `elements` elements, four to a thread.
-    fn each(&self, kernel: impl Into<Instance>, elements: usize, args: Args) {
-        let blocks = elements.div_ceil(4 * THREADS as usize);
-        let most = self.gpu.multiprocessors * 32;
-        self.launch(kernel, [blocks.min(most) as u32, 1, 1], THREADS, 0, args);
-    }
-}
-
-fn elementwise(name: &'static str) -> Kernel {
-    let source = Source::Elementwise;
-    Kernel { source, name }
-}
-
-/// How many neighbours a thread takes of rows of this width, and how many threads
-/// a row has.
-fn row_shape(width: usize) -> (u8, u32) {
-    let neighbours: u8 = if width.is_multiple_of(4) { 4 } else { 1 };
-    let pieces = width.div_ceil(usize::from(neighbours)).clamp(1, 256);
-    (neighbours, pieces.next_multiple_of(32) as u32)
-}
-
-/// The rows of a result that something is scattered to, each with its sources in
-/// order, as lists for `rows.cu`.
-fn scatter_lists(rows: &[u32]) -> [Vec<u32>; 3] {
-    let mut sources: Vec<u32> = (0..rows.len() as u32).collect();
-    sources.sort_by_key(|&source| rows[source as usize]);
-    let (mut targets, mut starts) = (Vec::new(), Vec::new());
-    for (place, &source) in sources.iter().enumerate() {
-        let target = rows[source as usize];
-        if targets.last() != Some(&target) {
-            targets.push(target);
-            starts.push(place as u32);
-        }
-    }
-    starts.push(rows.len() as u32);
-    [targets, starts, sources]
-}
-
-/// Page-locked memory of the host.
-#[derive(Default)]
-struct Staging {
-    start: Option<PageLocked>,
-}
-
-struct PageLocked(*mut u8);
-
-// SAFETY: plain memory, owned by the mutex that it lies behind.
-unsafe impl Send for PageLocked {}
-
-impl Staging {
-    /// The staging memory, page-locked on first use.
-    ///
-    /// The device has to be bound.
-    fn bytes(&mut self, cuda: &Cuda) -> &mut [u8] {
-        let start = self.start.get_or_insert_with(|| {
-            // SAFETY: the context is bound. It is kept as long as the device is.
-            let start = unsafe { result::malloc_host(STAGING_BYTES, 0) };
-            let start: *mut u8 = cuda.sure("page-locked memory", start).cast();
-            // SAFETY: just allocated, with this length.
-            unsafe { start.write_bytes(0, STAGING_BYTES) };
-            PageLocked(start)
-        });
-        // SAFETY: allocated with this length, initialised, and only reachable
-        // through the mutex around `self`.
-        unsafe { std::slice::from_raw_parts_mut(start.0, STAGING_BYTES) }
-    }
 }
 
 impl Drop for Cuda {
@@ -270,10 +206,7 @@ impl Drop for Cuda {
         let staging = staging.unwrap_or_else(PoisonError::into_inner);
         if self.context.bind_to_thread().is_ok() {
             let _ = self.stream.synchronize();
-            if let Some(PageLocked(start)) = staging.start.take() {
-                // SAFETY: from `malloc_host`, and nothing uses it any more.
-                let _ = unsafe { result::free_host(start.cast()) };
-            }
+            staging.release();
         }
     }
 }
@@ -327,32 +260,11 @@ impl Backend for Cuda {
     }
 
     fn read(&self, storage: &Storage, bytes: &mut [u8]) {
-        self.bind();
-        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        let staging = staging.bytes(self);
-        let mut from = storage.cuda();
-        for bytes in bytes.chunks_mut(STAGING_BYTES) {
-            let staged = &mut staging[..bytes.len()];
-            // SAFETY: the storage is as long as all chunks together.
-            let copied =
-                unsafe { result::memcpy_dtoh_async(staged, from, self.stream.cu_stream()) };
-            self.sure("reading a tensor", copied);
-            self.sure("an operation", self.stream.synchronize());
-            bytes.copy_from_slice(staged);
-            from += bytes.len() as u64;
-        }
+        transfer::read(self, storage, bytes);
     }
 
     fn write(&self, storage: &mut Storage, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.bind();
-        // SAFETY: the storage is as long as the bytes. From memory that may be paged,
-        // the copy has left them when the call returns; nothing waits for the device.
-        let copied =
-            unsafe { result::memcpy_htod_async(storage.cuda(), bytes, self.stream.cu_stream()) };
-        self.sure("writing a tensor", copied);
+        transfer::write(self, storage, bytes);
     }
 
     fn fill_from(
@@ -361,46 +273,15 @@ impl Backend for Cuda {
         bytes: usize,
         reader: &mut dyn Read,
     ) -> io::Result<()> {
-        self.bind();
-        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        let staging = staging.bytes(self);
-        let mut to = storage.cuda();
-        let mut left = bytes;
-        while left > 0 {
-            let staged = &mut staging[..left.min(STAGING_BYTES)];
-            reader.read_exact(staged)?;
-            // SAFETY: the storage is as long as all chunks together.
-            let copied = unsafe { result::memcpy_htod_async(to, staged, self.stream.cu_stream()) };
-            self.sure("writing a tensor", copied);
-            // The staging memory is written again next.
-            self.sure("an operation", self.stream.synchronize());
-            to += staged.len() as u64;
-            left -= staged.len();
-        }
-        Ok(())
+        transfer::fill_from(self, storage, bytes, reader)
     }
 
     fn copy(&self, from: &Storage, to: &mut Storage, bytes: usize) {
-        if bytes == 0 {
-            return;
-        }
-        self.bind();
-        // SAFETY: both are that long, and two storages do not overlap.
-        let copied = unsafe {
-            result::memcpy_dtod_async(to.cuda(), from.cuda(), bytes, self.stream.cu_stream())
-        };
-        self.sure("copying a tensor", copied);
+        transfer::copy(self, from, to, bytes);
     }
 
     fn fill_zero(&self, storage: &mut Storage, bytes: usize) {
-        if bytes == 0 {
-            return;
-        }
-        self.bind();
-        // SAFETY: the storage is that long.
-        let filled =
-            unsafe { result::memset_d8_async(storage.cuda(), 0, bytes, self.stream.cu_stream()) };
-        self.sure("zeroing a tensor", filled);
+        transfer::fill_zero(self, storage, bytes);
     }
 
     fn packed_bytes(&self, out: usize, input: usize, dtype: DType, _packing: Packing) -> usize {
@@ -428,7 +309,7 @@ impl Backend for Cuda {
 
     fn embedding_forward(&self, table: Weight<'_>, ids: &[u32], y: &mut Tensor) {
         let _turn = self.turn();
-        self.gather(weight_address(self, table), table.dtype(), ids, y);
+        rows::gather(self, weight_address(self, table), table.dtype(), ids, y);
     }
 
     fn embedding_backward(&self, d_y: &Tensor, ids: &[u32], d_table: &mut Tensor) {
@@ -437,33 +318,12 @@ impl Backend for Cuda {
 
     fn gather_rows(&self, x: &Tensor, rows: &[u32], y: &mut Tensor) {
         let _turn = self.turn();
-        self.gather(self.address(x), x.dtype(), rows, y);
+        rows::gather(self, self.address(x), x.dtype(), rows, y);
     }
 
     fn scatter_rows(&self, x: &Tensor, rows: &[u32], y: &mut Tensor, accumulate: bool) {
         let _turn = self.turn();
-        let width = y.rows_by_width().1;
-        if rows.is_empty() || width == 0 {
-            return;
-        }
-        let lists = scatter_lists(rows);
-        let mut words = Vec::with_capacity(lists.iter().map(Vec::len).sum());
-        lists.iter().for_each(|list| words.extend_from_slice(list));
-        let [targets, starts, _] = lists.map(|list| list.len());
-        let start = self.upload(&words);
-        let list = |before: usize| start + (before * size_of::<u32>()) as u64;
-        let (neighbours, threads) = row_shape(width);
-        let args = Args::new()
-            .address(self.address(x))
-            .address(list(0))
-            .address(list(targets))
-            .address(list(targets + starts))
-            .address(self.address(y))
-            .long(width)
-            .int(i32::from(accumulate));
-        let kernel = rows_kernel("scatter").of([x.dtype(), y.dtype()]);
-        let grid = [targets as u32, 1, 1];
-        self.launch(kernel.with(neighbours), grid, threads, 0, args);
+        rows::scatter_rows(self, x, rows, y, accumulate);
     }
 
     fn rms_norm_forward(
@@ -475,68 +335,34 @@ impl Backend for Cuda {
         rstd: &mut Tensor,
     ) {
         let _turn = self.turn();
-        let width = weight.len();
-        let args = Args::new()
-            .address(self.address(x))
-            .address(self.address(weight))
-            .float(eps)
-            .address(self.address(y))
-            .address(self.address(rstd))
-            .long(width);
-        let kernel = norm_kernel("rms_forward").of([x.dtype(), y.dtype()]);
-        self.each_row(kernel, rstd.len(), width, args);
+        norm::rms_norm_forward(self, x, weight, eps, y, rstd);
     }
 
     fn rms_norm_backward(&self, args: NormBackward<'_>) {
         let _turn = self.turn();
-        self.norm_backward(args);
+        norm::backward(self, args);
     }
 
     fn layer_norm_forward(
         &self,
         x: &Tensor,
-        (weight, bias): (&Tensor, &Tensor),
+        affine: (&Tensor, &Tensor),
         eps: f32,
         y: &mut Tensor,
-        (mean, rstd): (&mut Tensor, &mut Tensor),
+        statistics: (&mut Tensor, &mut Tensor),
     ) {
         let _turn = self.turn();
-        let width = weight.len();
-        let args = Args::new()
-            .address(self.address(x))
-            .address(self.address(weight))
-            .address(self.address(bias))
-            .float(eps)
-            .address(self.address(y))
-            .address(self.address(mean))
-            .address(self.address(rstd))
-            .long(width);
-        let kernel = norm_kernel("layer_forward").of([x.dtype(), y.dtype()]);
-        self.each_row(kernel, rstd.len(), width, args);
+        norm::layer_norm_forward(self, x, affine, eps, y, statistics);
     }
 
     fn layer_norm_backward(&self, args: NormBackward<'_>) {
         let _turn = self.turn();
-        self.norm_backward(args);
+        norm::backward(self, args);
     }
 
     fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor, inverse: bool, y: &mut Tensor) {
         let _turn = self.turn();
-        let &[tokens, heads, dim] = x.shape() else {
-            unreachable!("checked: [T, H, D]")
-        };
-        let args = Args::new()
-            .address(self.address(x))
-            .address(self.address(cos))
-            .address(self.address(sin))
-            .address(self.address(y))
-            .long(tokens)
-            .int(heads as i32)
-            .int((dim / 2) as i32)
-            .float(if inverse { -1.0 } else { 1.0 });
-        let kernel = elementwise("rope").of([x.dtype(), y.dtype()]);
-        // A thread for each pair.
-        self.each(kernel, 2 * x.len(), args);
+        elementwise::rope(self, x, cos, sin, inverse, y);
     }
 
     fn attention_forward(
@@ -563,13 +389,7 @@ impl Backend for Cuda {
 
     fn swiglu_forward(&self, gate: &Tensor, up: &Tensor, y: &mut Tensor) {
         let _turn = self.turn();
-        let args = Args::new()
-            .address(self.address(gate))
-            .address(self.address(up))
-            .address(self.address(y))
-            .long(y.len());
-        let kernel = elementwise("swiglu_forward").of([gate.dtype(), y.dtype()]);
-        self.each(kernel, y.len(), args);
+        elementwise::swiglu_forward(self, gate, up, y);
     }
 
     fn swiglu_backward(
@@ -581,138 +401,47 @@ impl Backend for Cuda {
         d_up: &mut Tensor,
     ) {
         let _turn = self.turn();
-        let args = Args::new()
-            .address(self.address(d_y))
-            .address(self.address(gate))
-            .address(self.address(up))
-            .address(self.address(d_gate))
-            .address(self.address(d_up))
-            .long(d_y.len());
-        let types = [d_y.dtype(), gate.dtype(), d_gate.dtype()];
-        self.each(elementwise("swiglu_backward").of(types), d_y.len(), args);
+        elementwise::swiglu_backward(self, d_y, gate, up, d_gate, d_up);
     }
 
     fn gelu_forward(&self, x: &Tensor, kind: GeluKind, y: &mut Tensor) {
         let _turn = self.turn();
-        let args = Args::new()
-            .address(self.address(x))
-            .address(self.address(y))
-            .int(i32::from(kind == GeluKind::Tanh))
-            .long(x.len());
-        let kernel = elementwise("gelu_forward").of([x.dtype(), y.dtype()]);
-        self.each(kernel, x.len(), args);
+        elementwise::gelu_forward(self, x, kind, y);
     }
 
     fn gelu_backward(&self, d_y: &Tensor, x: &Tensor, kind: GeluKind, d_x: &mut Tensor) {
         let _turn = self.turn();
-        let args = Args::new()
-            .address(self.address(d_y))
-            .address(self.address(x))
-            .address(self.address(d_x))
-            .int(i32::from(kind == GeluKind::Tanh))
-            .long(x.len());
-        let types = [d_y.dtype(), x.dtype(), d_x.dtype()];
-        self.each(elementwise("gelu_backward").of(types), x.len(), args);
+        elementwise::gelu_backward(self, d_y, x, kind, d_x);
     }
 
     fn add_assign(&self, y: &mut Tensor, x: &Tensor) {
         let _turn = self.turn();
-        let args = Args::new()
-            .address(self.address(y))
-            .address(self.address(x))
-            .long(x.len());
-        self.each(elementwise("add_assign").of([x.dtype()]), x.len(), args);
+        elementwise::add_assign(self, y, x);
     }
 
     fn scale(&self, x: &mut Tensor, factor: f32) {
         let _turn = self.turn();
-        let args = Args::new()
-            .address(self.address(x))
-            .float(factor)
-            .long(x.len());
-        self.each(elementwise("scale").of([x.dtype()]), x.len(), args);
+        elementwise::scale(self, x, factor);
     }
 
     fn cast(&self, x: &Tensor, y: &mut Tensor) {
         let _turn = self.turn();
-        let args = Args::new()
-            .address(self.address(x))
-            .address(self.address(y))
-            .long(x.len());
-        let kernel = elementwise("cast").of([x.dtype(), y.dtype()]);
-        self.each(kernel, x.len(), args);
+        elementwise::cast(self, x, y);
     }
 
     fn sums(&self, tensors: &[&Tensor], squares: bool) -> Vec<f64> {
         let _turn = self.turn();
-        let mut sums = vec![0.0; tensors.len()];
-        for dtype in [DType::F32, DType::BF16] {
-            let of_type = |tensor: &&Tensor| tensor.dtype() == dtype && !tensor.is_empty();
-            let places: Vec<usize> = (0..tensors.len())
-                .filter(|&i| of_type(&tensors[i]))
-                .collect();
-            for places in places.chunks(TENSORS_AT_ONCE) {
-                let tensors: Vec<&Tensor> = places.iter().map(|&i| tensors[i]).collect();
-                for (&place, sum) in places.iter().zip(self.sums_of(&tensors, dtype, squares)) {
-                    sums[place] = sum;
-                }
-            }
-        }
-        sums
+        elementwise::sums(self, tensors, squares)
     }
 
     fn argmax_rows(&self, x: &Tensor) -> Vec<Option<u32>> {
         let _turn = self.turn();
-        let (rows, width) = x.rows_by_width();
-        if rows == 0 || width == 0 {
-            return vec![None; rows];
-        }
-        let found = self.scratch(rows * size_of::<i32>());
-        let args = Args::new()
-            .address(self.address(x))
-            .address(found)
-            .long(width);
-        let kernel = Kernel {
-            source: Source::Loss,
-            name: "argmax",
-        };
-        let threads = width.clamp(32, 1024).next_multiple_of(32) as u32;
-        let grid = [rows as u32, 1, 1];
-        self.launch(kernel.of([x.dtype()]), grid, threads, 0, args);
-        let mut columns = vec![0i32; rows];
-        // SAFETY: the kernel has written as many numbers; the call waits for them.
-        let copied =
-            unsafe { result::memcpy_dtoh_async(&mut columns, found, self.stream.cu_stream()) };
-        self.sure("reading columns", copied);
-        self.sure("an operation", self.stream.synchronize());
-        columns
-            .into_iter()
-            .map(|column| u32::try_from(column).ok())
-            .collect()
+        loss::argmax_rows(self, x)
     }
 
     fn dropout(&self, x: &Tensor, rows: &[RowKey], dropout: &Dropout, y: &mut Tensor) {
         let _turn = self.turn();
-        if x.is_empty() {
-            return;
-        }
-        let width = x.rows_by_width().1;
-        let keys: Vec<u32> = rows
-            .iter()
-            .flat_map(|row| [row.sample, row.position])
-            .collect();
-        let [low, high] = dropout.key.words();
-        let args = Args::new()
-            .address(self.address(x))
-            .address(self.address(y))
-            .address(self.upload(&keys))
-            .long(rows.len())
-            .long(width)
-            .float(dropout.probability)
-            .word(low)
-            .word(high)
-            .word(dropout.step);
-        self.each(elementwise("dropout").of([x.dtype()]), x.len(), args);
+        elementwise::dropout(self, x, rows, dropout, y);
     }
 
     fn cross_entropy(
@@ -723,252 +452,16 @@ impl Backend for Cuda {
         gradient: Option<LogitGradient<'_>>,
     ) {
         let _turn = self.turn();
-        let (rows, vocabulary) = logits.rows_by_width();
-        let behind =
-            |tensor: &Tensor| self.address(tensor) + (outcome.first * DType::F32.size()) as u64;
-        let scale = gradient.as_ref().map(|gradient| gradient.scale);
-        let narrow = gradient.and_then(|gradient| gradient.narrow);
-        let args = Args::new()
-            .address(self.address(logits))
-            .address(self.upload(targets))
-            .address(behind(outcome.losses))
-            .address(behind(outcome.correct))
-            .int(i32::from(scale.is_some()))
-            .float(scale.unwrap_or(0.0))
-            .address(narrow.map_or(0, |narrow| self.address(narrow)))
-            .long(vocabulary);
-        let kernel = Kernel {
-            source: Source::Loss,
-            name: "cross_entropy",
-        };
-        let threads = vocabulary.div_ceil(4).clamp(32, 1024).next_multiple_of(32);
-        self.launch(kernel, [rows as u32, 1, 1], threads as u32, 0, args);
+        loss::cross_entropy(self, logits, targets, outcome, gradient);
     }
 
     fn adamw_all(&self, updates: &mut [AdamWUpdate<'_>]) {
-        const MOST_BLOCKS: usize = 512;
         let _turn = self.turn();
-        let address = |copy: &Option<&mut Tensor>, dtype: DType| match copy {
-            Some(copy) if copy.dtype() == dtype => self.address(copy),
-            _ => 0,
-        };
-        for updates in updates.chunks(TENSORS_AT_ONCE) {
-            let mut table = Vec::with_capacity(24 * updates.len());
-            for update in updates {
-                let words = [
-                    self.address(update.param),
-                    self.address(update.grad),
-                    self.address(update.exp_avg),
-                    self.address(update.exp_avg_sq),
-                    address(&update.copy, DType::F32),
-                    address(&update.copy, DType::BF16),
-                    update.param.len() as u64,
-                ];
-                let factors = adamw_words(&update.step.factors());
-                table.extend(words.into_iter().chain(factors).flat_map(halves));
-            }
-            let longest = updates.iter().map(|update| update.param.len()).max();
-            let blocks = longest.unwrap_or(0).div_ceil(4 * THREADS as usize);
-            let args = Args::new().address(self.upload(&table));
-            let grid = [blocks.min(MOST_BLOCKS) as u32, updates.len() as u32, 1];
-            self.launch(elementwise("adamw_all"), grid, THREADS, 0, args);
-        }
+        elementwise::adamw_all(self, updates);
     }
 
     fn adamw(&self, tensors: AdamWTensors<'_>, step: &AdamW) {
         let _turn = self.turn();
-        let AdamWTensors {
-            param,
-            grad,
-            exp_avg,
-            exp_avg_sq,
-            copy,
-        } = tensors;
-        let copy_of = |dtype: DType| match &copy {
-            Some(copy) if copy.dtype() == dtype => self.address(copy),
-            _ => 0,
-        };
-        let [a, b, c, d, e] = adamw_words(&step.factors());
-        let args = Args::new().structure(&[
-            self.address(param),
-            self.address(grad),
-            self.address(exp_avg),
-            self.address(exp_avg_sq),
-            copy_of(DType::F32),
-            copy_of(DType::BF16),
-            param.len() as u64,
-            a,
-            b,
-            c,
-            d,
-            e,
-        ]);
-        self.each(elementwise("adamw"), param.len(), args);
-    }
-}
-
-/// Tensors that one launch sums up, or updates.
-const TENSORS_AT_ONCE: usize = 4096;
-
-fn rows_kernel(name: &'static str) -> Kernel {
-    let source = Source::Rows;
-    Kernel { source, name }
-}
-
-fn norm_kernel(name: &'static str) -> Kernel {
-    let source = Source::Norm;
-    Kernel { source, name }
-}
-
-/// A word of 64 bits as it lies in memory.
-fn halves(word: u64) -> [u32; 2] {
-    let bytes = word.to_ne_bytes();
-    let (halves, _) = bytes.as_chunks::<4>();
-    [u32::from_ne_bytes(halves[0]), u32::from_ne_bytes(halves[1])]
-}
-
-/// The factors as `elementwise.cu` has them: nine numbers of 32 bits.
-fn adamw_words(factors: &AdamWFactors) -> [u64; 5] {
-    let bits = f32::to_bits;
-    [
-        pair(bits(factors.beta1), bits(factors.one_minus_beta1)),
-        pair(bits(factors.beta2), bits(factors.one_minus_beta2)),
-        pair(bits(factors.keep), bits(factors.rate)),
-        pair(bits(factors.root_correction), bits(factors.eps)),
-        pair(bits(factors.grad_scale), 0),
-    ]
-}
-
-impl Cuda {
-    /// `y[i] = table[rows[i]]`.
-    fn gather(&self, table: u64, dtype: DType, rows: &[u32], y: &mut Tensor) {
-        let width = y.rows_by_width().1;
-        if rows.is_empty() || width == 0 {
-            return;
-        }
-        let (neighbours, threads) = row_shape(width);
-        let args = Args::new()
-            .address(table)
-            .address(self.upload(rows))
-            .address(self.address(y))
-            .long(width);
-        let kernel = rows_kernel("gather").of([dtype, y.dtype()]);
-        let grid = [rows.len() as u32, 1, 1];
-        self.launch(kernel.with(neighbours), grid, threads, 0, args);
-    }
-
-    /// A kernel of `norm.cu`, a block for each row.
-    fn each_row(&self, kernel: Instance, rows: usize, width: usize, args: Args) {
-        let (neighbours, threads) = row_shape(width);
-        self.launch(
-            kernel.with(neighbours),
-            [rows as u32, 1, 1],
-            threads,
-            0,
-            args,
-        );
-    }
-
-    fn norm_backward(&self, args: NormBackward<'_>) {
-        const COLUMNS: usize = 128;
-        const MOST_CHUNKS: usize = 128;
-        let NormBackward {
-            d_y,
-            x,
-            weight,
-            mean,
-            rstd,
-            d_x,
-            d_weight,
-            d_bias,
-        } = args;
-        let (rows, width) = (rstd.len(), weight.len());
-        let means = mean.map_or(0, |mean| self.address(mean));
-        let types = [d_y.dtype(), x.dtype()];
-        let arguments = Args::new()
-            .address(self.address(d_y))
-            .address(self.address(x))
-            .address(self.address(weight))
-            .address(means)
-            .address(self.address(rstd))
-            .address(self.address(d_x))
-            .long(width);
-        self.each_row(norm_kernel("backward").of(types), rows, width, arguments);
-        if rows == 0 || (d_weight.is_none() && d_bias.is_none()) {
-            return;
-        }
-        // Rows are summed in chunks, then the chunks; how many there are depends on
-        // the sizes alone.
-        let chunk_bytes = 2 * width * DType::F32.size();
-        let most = (SCRATCH_BYTES / chunk_bytes).clamp(1, MOST_CHUNKS);
-        let chunk = rows.div_ceil(most);
-        let chunks = rows.div_ceil(chunk);
-        let partial = self.scratch(chunks * chunk_bytes);
-        let blocks = width.div_ceil(COLUMNS) as u32;
-        let arguments = Args::new()
-            .address(self.address(d_y))
-            .address(self.address(x))
-            .address(means)
-            .address(self.address(rstd))
-            .address(partial)
-            .long(rows)
-            .long(width)
-            .long(chunk);
-        let kernel = norm_kernel("columns").of(types);
-        let grid = [blocks, chunks as u32, 1];
-        self.launch(kernel, grid, COLUMNS as u32, 0, arguments);
-        let address = |gradient: Option<&mut Tensor>| gradient.map_or(0, |g| self.address(g));
-        let arguments = Args::new()
-            .address(partial)
-            .address(address(d_weight))
-            .address(address(d_bias))
-            .long(width)
-            .int(chunks as i32);
-        let kernel = norm_kernel("add_columns");
-        self.launch(kernel, [blocks, 1, 1], COLUMNS as u32, 0, arguments);
-    }
-
-    /// The sums of tensors of one type, none of them empty.
-    fn sums_of(&self, tensors: &[&Tensor], dtype: DType, squares: bool) -> Vec<f64> {
-        const MOST_BLOCKS: usize = 64;
-        const ELEMENTS: usize = 16 * 1024;
-        let longest = tensors.iter().map(|tensor| tensor.len()).max().unwrap_or(0);
-        let blocks = longest.div_ceil(ELEMENTS).clamp(1, MOST_BLOCKS);
-        let table: Vec<u32> = tensors
-            .iter()
-            .flat_map(|tensor| [self.address(tensor), tensor.len() as u64])
-            .flat_map(halves)
-            .collect();
-        let bytes = tensors.len() * blocks * size_of::<f64>();
-        let partial = self.scratch(bytes);
-        let args = Args::new()
-            .address(self.upload(&table))
-            .address(partial)
-            .int(i32::from(squares));
-        let grid = [blocks as u32, tensors.len() as u32, 1];
-        self.launch(elementwise("sums").of([dtype]), grid, THREADS, 0, args);
-        let mut sums = vec![0.0f64; tensors.len() * blocks];
-        self.bind();
-        // SAFETY: the kernel has written as many numbers; the call waits for them.
-        let copied =
-            unsafe { result::memcpy_dtoh_async(&mut sums, partial, self.stream.cu_stream()) };
-        self.sure("reading sums", copied);
-        self.sure("an operation", self.stream.synchronize());
-        sums.chunks(blocks)
-            .map(|blocks| blocks.iter().sum())
-            .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_that_go_to_one_place_keep_their_order() {
-        let [targets, starts, sources] = scatter_lists(&[7, 2, 7, 0, 2, 7]);
-        assert_eq!(targets, [0, 2, 7]);
-        assert_eq!(starts, [0, 1, 3, 6]);
-        assert_eq!(sources, [3, 1, 4, 0, 2, 5]);
+        elementwise::adamw(self, tensors, step);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::backend::Backend;
 use crate::cpu::Cpu;
-use crate::cuda::{Cuda, CudaOptions, DeviceMemory, Gpu};
+use crate::cuda::{Cuda, CudaOptions, DeviceMemory, Gpu, gpus};
 use crate::error::{Error, Result};
 use crate::host::MemoryUse;
 use crate::profile::{Profile, Profiled};
@@ -121,7 +121,7 @@ pub struct CpuOptions {
 /// Which device to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DeviceChoice {
-    /// The first GPU if there is one with all that it takes, else the CPU.
+    /// A GPU if there is one with all that it takes, else the CPU.
     #[default]
     Auto,
     /// The CPU.
@@ -131,15 +131,26 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device.
+    /// The device. `refused` is called with what keeps a GPU that is there from being
+    /// taken, where the choice was left open.
     ///
     /// # Errors
     /// `DeviceUnavailable` if a GPU was asked for that is not there, or a library is
     /// missing; those of [`Device::cpu_with`].
-    pub fn open(self, cpu: &CpuOptions, cuda: &CudaOptions) -> Result<Device> {
+    pub fn open(
+        self,
+        cpu: &CpuOptions,
+        cuda: &CudaOptions,
+        refused: impl FnOnce(&Error),
+    ) -> Result<Device> {
         match self {
             Self::Cpu => Device::cpu_with(cpu),
-            Self::Auto => Device::cuda(cuda).or_else(|_| Device::cpu_with(cpu)),
+            Self::Auto => Device::cuda(cuda).or_else(|error| {
+                if gpus().is_ok_and(|gpus| !gpus.is_empty()) {
+                    refused(&error);
+                }
+                Device::cpu_with(cpu)
+            }),
             Self::Cuda(ordinal) => Device::cuda(&CudaOptions {
                 ordinal,
                 ..cuda.clone()

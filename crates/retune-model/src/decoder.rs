@@ -152,13 +152,13 @@ impl Decoder {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
-    /// The token with the largest logit behind each row of `hidden`, the first of equal
+    /// The token with the largest of each row of logits `[rows, V]`, the first of equal
     /// ones; `None` where a logit is not finite. On a GPU, logits stay there.
     ///
     /// # Errors
-    /// As `logits_of`.
-    pub fn largest_of(&self, hidden: &Tensor) -> Result<Vec<Option<u32>>> {
-        Ok(argmax_rows(&self.logits_of(hidden)?)?)
+    /// `ShapeMismatch`.
+    pub fn largest(&self, logits: &Tensor) -> Result<Vec<Option<u32>>> {
+        Ok(argmax_rows(logits)?)
     }
 
     /// The logits of rows behind the last norm, `[rows, V]`, f32, from `[rows, C]`.

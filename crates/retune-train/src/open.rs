@@ -194,7 +194,12 @@ impl TrainConfig {
     ///
     /// # Errors
     /// `Compute` if it is not there, or there are no such threads.
-    pub fn open_device(&self, limit: Option<u64>, kernels: Option<PathBuf>) -> Result<Device> {
+    pub fn open_device(
+        &self,
+        limit: Option<u64>,
+        kernels: Option<PathBuf>,
+        refused: impl FnOnce(&retune_compute::Error),
+    ) -> Result<Device> {
         let memory_limit = limit.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let cpu = CpuOptions {
             threads: self.threads,
@@ -206,7 +211,7 @@ impl TrainConfig {
             cache: kernels,
             ..CudaOptions::default()
         };
-        Ok(self.device.open(&cpu, &cuda)?)
+        Ok(self.device.open(&cpu, &cuda, refused)?)
     }
 }
 

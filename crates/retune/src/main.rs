@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return outcome::of_arguments(&error),
     };
-    outcome::of_command(match cli.command {
+    outcome::of_command(|| match cli.command {
         Command::Data(args) => commands::data::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
         Command::Train(args) => commands::train::run(&args),

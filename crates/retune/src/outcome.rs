@@ -1,6 +1,7 @@
 //! How a command ends: what is printed, and the exit code.
 
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 /// The user's input: arguments, files, values.
@@ -43,7 +44,11 @@ pub(crate) fn input_fault(message: impl Into<String>) -> anyhow::Error {
     InputFault(message.into()).into()
 }
 
-pub(crate) fn of_command(result: anyhow::Result<()>) -> ExitCode {
+pub(crate) fn of_command(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    // What panicked has said so; the code tells that it is a fault of ours.
+    let Ok(result) = catch_unwind(AssertUnwindSafe(command)) else {
+        return ExitCode::from(OURS);
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -110,4 +115,19 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_panics_ends_as_a_fault_of_ours() {
+        let code = |code: ExitCode| format!("{code:?}");
+        let panics = || -> anyhow::Result<()> { panic!("made for the test") };
+        assert_eq!(code(of_command(panics)), code(ExitCode::from(OURS)));
+        let refused = of_command(|| Err(input_fault("made for the test")));
+        assert_eq!(code(refused), code(ExitCode::from(INPUT)));
+        assert_eq!(code(of_command(|| Ok(()))), code(ExitCode::SUCCESS));
+    }
 }

@@ -149,6 +149,11 @@ pub(crate) fn kernel_folder() -> Option<PathBuf> {
     Some(cache_folder().ok()?.join("kernels"))
 }
 
+/// Says why a GPU that is there is not computed on.
+pub(crate) fn gpu_refused(error: &retune_compute::Error) {
+    anstream::eprintln!("note: computing on the CPU: {}", plain(&error.to_string()));
+}
+
 /// Where something is computed, and in what.
 pub(crate) fn computed_on(device: &Device, dtype: DType) -> String {
     let dtype = match dtype {

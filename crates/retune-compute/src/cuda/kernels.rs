@@ -1,9 +1,10 @@
 //! Kernels: compiled by NVRTC when first asked for, kept in a folder, launched.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CString, c_int, c_void};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{self, CudaContext, CudaFunction, CudaModule, CudaStream, result, sys};
@@ -324,7 +325,7 @@ impl Kernels {
         });
         let load = |image: Vec<u8>| self.context.load_module(Ptx::from_binary(image));
         // One that is damaged or of another driver is compiled again.
-        let kept = file.as_ref().and_then(|file| std::fs::read(file).ok());
+        let kept = file.as_ref().and_then(|file| kept(file));
         let module = match kept.map(load) {
             Some(Ok(module)) => module,
             _ => {
@@ -340,14 +341,33 @@ impl Kernels {
     }
 }
 
+/// A compiled source as it was kept, if it is whole: the driver reads as far as the
+/// image itself says.
+fn kept(file: &Path) -> Option<Vec<u8>> {
+    let bytes = std::fs::read(file).ok()?;
+    let (seal, image) = bytes.split_first_chunk::<8>()?;
+    (u64::from_le_bytes(*seal) == fingerprint(image)).then(|| image.to_vec())
+}
+
+fn fingerprint(image: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    image.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Writes a compiled source where the next run finds it. A folder that cannot be
 /// written costs a compilation each time, no more.
-fn keep(file: &std::path::Path, image: &[u8]) {
-    let unfinished = file.with_extension(format!("{}.part", std::process::id()));
+fn keep(file: &Path, image: &[u8]) {
+    /// Devices of one process may keep the same source at once.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let unfinished = file.with_extension(format!("{}-{number}.part", std::process::id()));
+    let mut bytes = fingerprint(image).to_le_bytes().to_vec();
+    bytes.extend_from_slice(image);
     let written = file
         .parent()
         .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&unfinished, image))
+        .and_then(|()| std::fs::write(&unfinished, bytes))
         .and_then(|()| std::fs::rename(&unfinished, file));
     if written.is_err() {
         let _ = std::fs::remove_file(&unfinished);
@@ -391,8 +411,9 @@ fn compile(source: Source, target: &str) -> Result<Vec<u8>, String> {
         match nvrtc::result::compile_program(program, &source.options(target)) {
             Err(e) => {
                 let log = nvrtc::result::get_program_log(program).unwrap_or_default();
-                let log = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
-                Err(format!("{}\n{log}", fault(e)))
+                let log: Vec<u8> = log.into_iter().map(|byte| byte as u8).collect();
+                let log = String::from_utf8_lossy(&log);
+                Err(format!("{}\n{}", fault(e), log.trim_end_matches('\0')))
             }
             Ok(()) if target.starts_with("sm_") => machine_code(program).map_err(fault),
             Ok(()) => nvrtc::result::get_ptx(program)
@@ -422,6 +443,23 @@ unsafe fn machine_code(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_kept_is_taken_whole_or_not_at_all() {
+        let folder = std::env::temp_dir().join(format!("retune-kept-{}", std::process::id()));
+        let file = folder.join("source.cubin");
+        assert_eq!(kept(&file), None);
+        keep(&file, b"an image");
+        assert_eq!(kept(&file).as_deref(), Some(&b"an image"[..]));
+        let whole = std::fs::read(&file).unwrap();
+        for damaged in [&whole[..0], &whole[..5], &whole[..whole.len() - 1]] {
+            std::fs::write(&file, damaged).unwrap();
+            assert_eq!(kept(&file), None, "{} bytes", damaged.len());
+        }
+        let files = std::fs::read_dir(&folder).unwrap().count();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(files, 1, "nothing unfinished is left");
+    }
 
     /// Needs NVRTC, and no GPU.
     #[test]

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::driver::{CudaContext, result};
+use cudarc::driver::{CudaContext, result, sys};
 
 use crate::host::MemoryUse;
 use crate::recycle::{Recycled, size_class};
@@ -110,10 +110,16 @@ impl DeviceHeap {
     }
 
     fn fresh(&self, bytes: usize) -> Option<Block> {
-        self.context.bind_to_thread().ok()?;
-        // SAFETY: the context is bound; the memory is freed once, in `release`.
-        let address = unsafe { result::malloc_sync(bytes) }.ok()?;
-        Some(Block { address, bytes })
+        self.context
+            .bind_to_thread()
+            .expect("the device was there when it was opened");
+        // SAFETY: the context is bound; the memory is freed once, in `give_back`.
+        match unsafe { result::malloc_sync(bytes) } {
+            Ok(address) => Some(Block { address, bytes }),
+            Err(e) if e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => None,
+            // A kernel before it went wrong, say: that is not for want of memory.
+            Err(e) => panic!("allocating {bytes} bytes failed on the GPU: {e}"),
+        }
     }
 
     /// Gives all freed blocks back to the driver.

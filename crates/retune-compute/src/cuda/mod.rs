@@ -5,7 +5,7 @@
 //! kernels in `kernels/`, which NVRTC compiles at first use (`kernels.rs`).
 //!
 //! One stream, in order: an operation returns when it has been asked for, not
-//! when it is done. Only reading a tensor waits. Nothing adds in an order that
+//! when it is done. Only reading a tensor waits, and giving memory back. Nothing adds in an order that
 //! chance decides, so two runs give the same bytes; but the library chooses its
 //! kernels by the size of a product, so here, unlike on the CPU, a row's last
 //! bits may depend on how many rows are beside it.
@@ -72,12 +72,17 @@ pub(crate) struct Cuda {
 impl Cuda {
     pub(crate) fn new(options: &CudaOptions) -> Result<Self> {
         let (context, gpu) = open::open(options.ordinal)?;
-        let unavailable = |reason: &dyn Display| {
+        let refused = |reason: &dyn Display, hint: &str| {
             open::unavailable(
                 &format!("cuda:{}", options.ordinal),
                 &reason.to_string(),
-                "nvidia-smi says what else runs on the GPU; write device: cpu to go without it",
+                hint,
             )
+        };
+        let unavailable = |reason: &dyn Display| {
+            let hint =
+                "nvidia-smi says what else runs on the GPU; write device: cpu to go without it";
+            refused(reason, hint)
         };
         // SAFETY: all work of a device goes through one stream, so no events are
         // needed between streams.
@@ -90,15 +95,19 @@ impl Cuda {
         );
         // The first is compiled now, so that a compiler that does not work is an
         // error of opening the device.
-        kernels
-            .prepare(Source::Elementwise)
-            .map_err(|e| unavailable(&e))?;
+        kernels.prepare(Source::Elementwise).map_err(|e| {
+            let hint = "the driver may be older than the libraries: nvidia-smi shows the CUDA version that it goes up to";
+            refused(&e, hint)
+        })?;
         let library = Library::new().map_err(|e| unavailable(&e))?;
         let own = DeviceHeap::new(Arc::clone(&context), None);
         let buffer = |bytes: usize| {
-            own.allocate(bytes).ok_or_else(|| Error::OutOfMemory {
-                device: gpu.to_string(),
-                bytes,
+            own.allocate(bytes).ok_or_else(|| {
+                let free = gpu.memory.free >> 20;
+                unavailable(&format!(
+                    "there is no room for what operations work in, {} MiB of {free} MiB that were free",
+                    bytes >> 20
+                ))
             })
         };
         let (workspace, scratch, ring) = (
@@ -106,6 +115,7 @@ impl Cuda {
             buffer(SCRATCH_BYTES)?,
             buffer(RING_BYTES)?,
         );
+        let staging = Staging::new().map_err(|e| unavailable(&e))?;
         Ok(Self {
             heap: DeviceHeap::new(Arc::clone(&context), options.memory_limit),
             gpu,
@@ -117,7 +127,7 @@ impl Cuda {
             scratch,
             turn: Mutex::default(),
             uploads: Mutex::new(Uploads::new(ring)),
-            staging: Mutex::default(),
+            staging: Mutex::new(staging),
         })
     }
 

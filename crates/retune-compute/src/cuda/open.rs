@@ -60,25 +60,25 @@ impl std::fmt::Display for Gpu {
 
 /// The first generation with bf16 in its matrix units.
 const LEAST_CAPABILITY: (i32, i32) = (8, 0);
-const TOOLKIT: &str = "install the CUDA toolkit 12 or 13 (its packages of cuBLAS and NVRTC are enough), or point LD_LIBRARY_PATH at the folders of the pip packages nvidia-cublas and nvidia-cuda-nvrtc";
+/// The first CUDA whose libraries have all that is called.
+const LEAST_CUDA: usize = 12;
+const TOOLKIT: &str = "install the CUDA toolkit 12 or 13 (its packages of cuBLAS and NVRTC are enough), or point LD_LIBRARY_PATH (PATH on Windows) at the folders of the pip packages nvidia-cublas and nvidia-cuda-nvrtc, for CUDA 12 nvidia-cublas-cu12 and nvidia-cuda-nvrtc-cu12";
 
-/// The GPUs of this machine.
+/// The GPUs of this machine, or why one of them cannot be looked at.
 ///
 /// # Errors
-/// `DeviceUnavailable` if there is no driver, or it cannot be used.
-pub fn gpus() -> Result<Vec<Gpu>> {
-    let count = driver().and_then(|()| {
-        CudaContext::device_count().map_err(|e| {
-            unavailable(
-                "cuda",
-                &e.to_string(),
-                "nvidia-smi says what the driver sees",
-            )
-        })
+/// `DeviceUnavailable` if there is no driver, or it does not start.
+pub fn gpus() -> Result<Vec<Result<Gpu>>> {
+    driver()?;
+    let count = CudaContext::device_count().map_err(|e| {
+        unavailable(
+            "cuda",
+            &e.to_string(),
+            "nvidia-smi says what the driver sees",
+        )
     })?;
-    (0..usize::try_from(count).unwrap_or(0))
-        .map(|ordinal| look(&context(ordinal)?, ordinal))
-        .collect()
+    let look = |ordinal: usize| look(&context(ordinal)?, ordinal);
+    Ok((0..usize::try_from(count).unwrap_or(0)).map(look).collect())
 }
 
 /// Has the driver loaded, or says what is missing.
@@ -102,18 +102,17 @@ fn driver() -> Result<()> {
 
 fn context(ordinal: usize) -> Result<Arc<CudaContext>> {
     driver()?;
-    CudaContext::new(ordinal).map_err(|e| {
-        unavailable(
-            &format!("cuda:{ordinal}"),
-            &match CudaContext::device_count() {
-                Ok(count) if ordinal >= usize::try_from(count).unwrap_or(0) => {
-                    format!("the driver sees {count} of them, counted from 0")
-                }
-                _ => e.to_string(),
-            },
-            "nvidia-smi lists the GPUs and what runs on them",
-        )
-    })
+    let refused = |reason: &str| {
+        let hint = "nvidia-smi lists the GPUs and what runs on them";
+        unavailable(&format!("cuda:{ordinal}"), reason, hint)
+    };
+    let count = CudaContext::device_count().map_err(|e| refused(&e.to_string()))?;
+    if ordinal >= usize::try_from(count).unwrap_or(0) {
+        return Err(refused(&format!(
+            "the driver sees {count} of them, counted from 0"
+        )));
+    }
+    CudaContext::new(ordinal).map_err(|e| refused(&e.to_string()))
 }
 
 fn look(context: &Arc<CudaContext>, ordinal: usize) -> Result<Gpu> {
@@ -152,27 +151,31 @@ pub(super) fn open(ordinal: usize) -> Result<(Arc<CudaContext>, Gpu)> {
             "GPUs from 2020 on have it (A100, RTX 30); write device: cpu for this machine",
         ));
     }
-    // SAFETY: both look for a library.
+    // SAFETY: each looks for a library, and asks one that is there for its version.
     let libraries = unsafe {
+        let products =
+            cublaslt::sys::is_culib_present().then(|| cublaslt::sys::cublasLtGetVersion() / 10_000);
+        let compiler = nvrtc::sys::is_culib_present().then(|| {
+            let (mut major, mut minor) = (0, 0);
+            let _ = nvrtc::sys::nvrtcVersion(&mut major, &mut minor);
+            usize::try_from(major).unwrap_or(0)
+        });
         [
-            (
-                cublaslt::sys::is_culib_present(),
-                library("libcublasLt.so", "cublasLt64_13.dll"),
-            ),
-            (
-                nvrtc::sys::is_culib_present(),
-                library("libnvrtc.so", "nvrtc64_130_0.dll"),
-            ),
+            (products, library("libcublasLt.so", "cublasLt64_13.dll")),
+            (compiler, library("libnvrtc.so", "nvrtc64_130_0.dll")),
         ]
     };
-    match libraries.iter().find(|(present, _)| !present) {
-        None => Ok((context, gpu)),
-        Some((_, name)) => Err(unavailable(
-            &device(),
-            &format!("{name} is not there"),
-            TOOLKIT,
-        )),
+    for (version, name) in libraries {
+        let reason = match version {
+            None => format!("{name} is not there"),
+            Some(version) if version < LEAST_CUDA => {
+                format!("{name} is of CUDA {version}, expected {LEAST_CUDA} or later")
+            }
+            Some(_) => continue,
+        };
+        return Err(unavailable(&device(), &reason, TOOLKIT));
     }
+    Ok((context, gpu))
 }
 
 fn library(linux: &'static str, windows: &'static str) -> &'static str {

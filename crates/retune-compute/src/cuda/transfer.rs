@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::PoisonError;
 
-use cudarc::driver::result;
+use cudarc::driver::{DriverError, result};
 
 use super::Cuda;
 use crate::backend::Storage;
@@ -12,8 +12,8 @@ use crate::backend::Storage;
 const STAGING_BYTES: usize = 8 << 20;
 
 /// Page-locked memory of the host.
-#[derive(Default)]
 pub(super) struct Staging {
+    /// `None` once it is given back.
     start: Option<PageLocked>,
 }
 
@@ -23,18 +23,19 @@ struct PageLocked(*mut u8);
 unsafe impl Send for PageLocked {}
 
 impl Staging {
-    /// The staging memory, page-locked on first use.
-    ///
     /// The device has to be bound.
-    fn bytes(&mut self, cuda: &Cuda) -> &mut [u8] {
-        let start = self.start.get_or_insert_with(|| {
-            // SAFETY: the context is bound. It is kept as long as the device is.
-            let start = unsafe { result::malloc_host(STAGING_BYTES, 0) };
-            let start: *mut u8 = cuda.sure("page-locked memory", start).cast();
-            // SAFETY: just allocated, with this length.
-            unsafe { start.write_bytes(0, STAGING_BYTES) };
-            PageLocked(start)
-        });
+    pub(super) fn new() -> Result<Self, DriverError> {
+        // SAFETY: the device is bound. The memory is freed once, in `release`.
+        let start: *mut u8 = unsafe { result::malloc_host(STAGING_BYTES, 0) }?.cast();
+        // SAFETY: just allocated, with this length.
+        unsafe { start.write_bytes(0, STAGING_BYTES) };
+        Ok(Self {
+            start: Some(PageLocked(start)),
+        })
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        let start = self.start.as_ref().expect("given back with the device");
         // SAFETY: allocated with this length, initialised, and only reachable
         // through the mutex around `self`.
         unsafe { std::slice::from_raw_parts_mut(start.0, STAGING_BYTES) }
@@ -52,7 +53,7 @@ impl Staging {
 pub(super) fn read(cuda: &Cuda, storage: &Storage, bytes: &mut [u8]) {
     cuda.bind();
     let mut staging = cuda.staging.lock().unwrap_or_else(PoisonError::into_inner);
-    let staging = staging.bytes(cuda);
+    let staging = staging.bytes();
     let mut from = storage.cuda();
     for bytes in bytes.chunks_mut(STAGING_BYTES) {
         let staged = &mut staging[..bytes.len()];
@@ -85,7 +86,7 @@ pub(super) fn fill_from(
 ) -> io::Result<()> {
     cuda.bind();
     let mut staging = cuda.staging.lock().unwrap_or_else(PoisonError::into_inner);
-    let staging = staging.bytes(cuda);
+    let staging = staging.bytes();
     let mut to = storage.cuda();
     let mut left = bytes;
     while left > 0 {

@@ -12,6 +12,8 @@ pub(crate) static FAST: LazyLock<Vec<Device>> = LazyLock::new(|| {
         ..CudaOptions::default()
     });
     if let Err(error) = &gpu {
+        // As `scripts/check-gpu` has it.
+        assert!(std::env::var_os("RETUNE_REQUIRE_GPU").is_none(), "{error}");
         println!("without a GPU: {error}");
     }
     let tiers = Tier::available().map(|tier| cpu(tier, 3));

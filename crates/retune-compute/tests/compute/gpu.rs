@@ -1,7 +1,5 @@
 //! What is said of GPUs, and their memory.
 
-use std::collections::HashSet;
-
 use retune_compute::{CpuOptions, CudaOptions, DType, Device, DeviceChoice, Error, Tensor, gpus};
 
 #[test]
@@ -49,20 +47,16 @@ fn a_gpu_that_is_not_there_is_named() {
         error.contains("cuda") && error.contains("hint: "),
         "{error}"
     );
+    let mut refused = None;
     let automatic = DeviceChoice::Auto
-        .open(&CpuOptions::default(), &missing)
+        .open(&CpuOptions::default(), &missing, |error| {
+            refused = Some(error.to_string())
+        })
         .unwrap();
     assert!(!automatic.is_cuda() && automatic.device_memory().is_none());
-    match gpus() {
-        Ok(gpus) => {
-            let ordinals: HashSet<usize> = gpus.iter().map(|gpu| gpu.ordinal).collect();
-            assert_eq!(ordinals.len(), gpus.len());
-        }
-        Err(error) => assert!(
-            error.to_string().contains("libcuda") || error.to_string().contains("nvidia"),
-            "{error}"
-        ),
-    }
+    // Why one is not taken is told where there are some.
+    let there = gpus().is_ok_and(|gpus| !gpus.is_empty());
+    assert_eq!(refused.is_some(), there, "{refused:?}");
 }
 
 #[test]

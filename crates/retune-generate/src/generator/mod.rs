@@ -28,6 +28,9 @@ pub(crate) fn prefill(device: &Device, beside: bool) -> usize {
     }
 }
 
+/// The same where something is told of each of their tokens.
+const PREFILL_TOLD: usize = 128;
+
 /// A prompt that waits, with the answers that it is to get.
 #[derive(Debug)]
 struct Waiting {
@@ -277,9 +280,10 @@ impl<'m> Generator<'m> {
     fn pass(&mut self) -> Result<(Found, Vec<Passed>)> {
         let streams = self.running.iter().any(Running::is_past_its_prompt);
         let tells = self.running.iter().any(Running::tells_prompt);
+        let most = prefill(self.model.device(), streams || tells);
         // A row of logits for each token of a prompt takes much memory.
-        let shares = self.shares(prefill(self.model.device(), streams || tells));
-        let largest = self.running.iter().all(Running::takes_largest);
+        let shares = self.shares(if tells { most.min(PREFILL_TOLD) } else { most });
+        let greedy = self.running.iter().all(Running::is_greedy);
         let mut next = Vec::with_capacity(self.running.len());
         let mut passed = Vec::with_capacity(self.running.len());
         let (mut rows, mut offset) = (Vec::with_capacity(self.running.len()), 0);
@@ -308,11 +312,20 @@ impl<'m> Generator<'m> {
             });
         }
         let hidden = self.model.next_hidden(&mut next, &rows, &mut self.cache)?;
-        let found = match largest {
-            true => Found::Largest(self.model.largest_of(&hidden)?),
-            false => Found::Logits(self.model.logits_of(&hidden)?.to_f32_vec()),
-        };
-        Ok((found, passed))
+        let logits = self.model.logits_of(&hidden)?;
+        if greedy {
+            let largest = self.model.largest(&logits)?;
+            // Where it is forbidden, the next one is wanted.
+            let mut all = passed.iter().zip(&largest);
+            let forbidden = all.any(|(passed, token)| {
+                let run = &self.running[passed.index];
+                token.is_some_and(|token| run.forbids(token, &self.stop_ids))
+            });
+            if !forbidden {
+                return Ok((Found::Largest(largest), passed));
+            }
+        }
+        Ok((Found::Logits(logits.to_f32_vec()), passed))
     }
 
     /// How many tokens of each prompt go into a pass of `tokens`. The one that came first

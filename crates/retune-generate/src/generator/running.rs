@@ -118,10 +118,16 @@ impl Running {
 
     /// Whether the largest logit is all that this answer, and others to its prompt,
     /// want to know.
-    pub(super) fn takes_largest(&self) -> bool {
-        let own = self.grammar.is_none() && self.sampling.takes_largest();
-        let others =
-            |other: &PendingAnswer| other.grammar.is_none() && other.sampling.takes_largest();
+    /// Whether `token` may not come next, here or in others to the prompt.
+    pub(super) fn forbids(&self, token: u32, stop_ids: &[u32]) -> bool {
+        let answered = self.ids.len() - self.prompt;
+        let others = |other: &PendingAnswer| other.sampling.forbids(token, 0, stop_ids);
+        self.sampling.forbids(token, answered, stop_ids) || self.others.iter().any(others)
+    }
+
+    pub(super) fn is_greedy(&self) -> bool {
+        let own = self.grammar.is_none() && self.sampling.is_greedy();
+        let others = |other: &PendingAnswer| other.grammar.is_none() && other.sampling.is_greedy();
         own && !self.tells_prompt() && self.others.iter().all(others)
     }
 

@@ -61,8 +61,9 @@ impl Sampling {
     }
 
     /// Whether all that is asked for is the token with the largest logit: nothing
-    /// changes logits, nothing is drawn, and nothing is told of other tokens.
-    pub(crate) fn takes_largest(&self) -> bool {
+    /// changes logits but [`Sampling::forbids`], nothing is drawn, and nothing is told
+    /// of other tokens.
+    pub(crate) fn is_greedy(&self) -> bool {
         (!self.do_sample || self.temperature == 0.0)
             && self.logit_bias.is_empty()
             && self.repetition_penalty == 1.0
@@ -70,8 +71,13 @@ impl Sampling {
             && self.presence_penalty == 0.0
             && self.dry_multiplier <= 0.0
             && self.no_repeat_ngram_size == 0
-            && self.min_new_tokens == 0
             && self.logprobs.is_none()
+    }
+
+    /// Whether `token` would end an answer of `answered` tokens that has to be longer.
+    pub(crate) fn forbids(&self, token: u32, answered: usize, stop_ids: &[u32]) -> bool {
+        answered < self.min_new_tokens
+            && (stop_ids.contains(&token) || self.stop_token_ids.contains(&token))
     }
 }
 

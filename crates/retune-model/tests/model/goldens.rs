@@ -124,6 +124,8 @@ fn devices() -> Vec<Device> {
         cache: Some(std::env::temp_dir().join("retune-kernels")),
         ..CudaOptions::default()
     });
+    let wanted = std::env::var_os("RETUNE_REQUIRE_GPU").is_some();
+    assert!(gpu.is_ok() || !wanted, "{gpu:?}");
     std::iter::once(Device::cpu()).chain(gpu.ok()).collect()
 }
 

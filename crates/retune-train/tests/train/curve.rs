@@ -119,6 +119,8 @@ fn ten_steps_follow_pytorch() {
         cache: Some(std::env::temp_dir().join("retune-kernels")),
         ..CudaOptions::default()
     });
+    let wanted = std::env::var_os("RETUNE_REQUIRE_GPU").is_some();
+    assert!(gpu.is_ok() || !wanted, "{gpu:?}");
     for device in std::iter::once(Device::cpu()).chain(gpu.ok()) {
         ten_steps_on(&device);
     }

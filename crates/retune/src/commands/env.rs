@@ -90,7 +90,11 @@ fn gpu_lines() -> Vec<String> {
         Ok(found) => found,
         Err(error) => return vec![format!("no CUDA: {}", in_one_line(&error))],
     };
-    let line = |gpu: &Gpu| {
+    let line = |gpu: &Result<Gpu, retune_compute::Error>| {
+        let gpu = match gpu {
+            Ok(gpu) => gpu,
+            Err(error) => return in_one_line(error),
+        };
         let options = CudaOptions {
             ordinal: gpu.ordinal,
             cache: kernel_folder(),

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
 use crate::builtin;
-use crate::output::kernel_folder;
+use crate::output::{gpu_refused, kernel_folder};
 
 /// Which model, and how it is opened.
 #[derive(clap::Args)]
@@ -107,7 +107,7 @@ impl OpenArgs {
             cache: kernel_folder(),
             ..CudaOptions::default()
         };
-        let device = self.device.open(&cpu, &cuda)?;
+        let device = self.device.open(&cpu, &cuda, gpu_refused)?;
         let options = AssistantOptions {
             dtype: self.precision.map(DType::from),
         };

@@ -15,6 +15,7 @@ fn limited(runs: &Runs, blocks: usize, arguments: &[&str]) -> Option<i32> {
     command.args(["-c", &script]).arg(program).args(arguments);
     command.current_dir(runs.folder.path("."));
     command.env("RETUNE_CACHE", runs.folder.path("cache"));
+    command.env("CUDA_VISIBLE_DEVICES", "");
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.status().expect("sh is there").code()
 }

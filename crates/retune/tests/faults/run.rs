@@ -141,6 +141,7 @@ impl Runs {
             .args(arguments)
             .current_dir(self.folder.path("."))
             .env("RETUNE_CACHE", self.folder.path("cache"))
+            .env("CUDA_VISIBLE_DEVICES", "")
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         command

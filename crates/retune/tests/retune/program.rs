@@ -32,6 +32,7 @@ impl Folder {
             Command::cargo_bin("retune").expect("the program is built with its tests");
         command.args(arguments).current_dir(self.0.path());
         command.env("RETUNE_CACHE", self.path("cache"));
+        command.env("CUDA_VISIBLE_DEVICES", "");
         command
     }
 

@@ -253,6 +253,47 @@ fn run_adamw(numbers: &Numbers<'_>, outputs: &mut Outputs, len: usize) {
     outputs.gradient("exp_avg", exp_avg);
     outputs.gradient("exp_avg_sq", exp_avg_sq);
     outputs.value("copy", copy);
+    run_adamw_steps(numbers, outputs, len);
+}
+
+/// Three parameters at once, of several lengths, one of them without a copy.
+fn run_adamw_steps(numbers: &Numbers<'_>, outputs: &mut Outputs, len: usize) {
+    let lens = [len, 3 * len + 1, 1];
+    let mut tensors = lens.map(|len| [(); 3].map(|()| numbers.wide(&[len])));
+    let mut squares = lens.map(|len| {
+        let squares: Vec<f32> = numbers.values(len).iter().map(|v| v * v).collect();
+        tensor(numbers.device, &[len], &squares, DType::F32)
+    });
+    let mut copies = lens.map(|len| Tensor::zeros(numbers.device, &[len], numbers.dtype).unwrap());
+    let parts = tensors.iter_mut().zip(&mut squares).zip(&mut copies);
+    let updates = parts
+        .enumerate()
+        .map(
+            |(index, (([param, grad, exp_avg], exp_avg_sq), copy))| AdamWUpdate {
+                param,
+                grad,
+                exp_avg,
+                exp_avg_sq,
+                copy: (index != 1).then_some(copy),
+                step: AdamW {
+                    weight_decay: 0.1 * index as f64,
+                    ..AdamW::new(1e-2, 3 + index as u32)
+                },
+            },
+        );
+    adamw_steps(updates.collect()).unwrap();
+    for [param, grad, exp_avg] in tensors {
+        assert!(
+            grad.to_f32_vec().iter().all(|g| *g == 0.0),
+            "gradients are zeroed"
+        );
+        outputs.gradient("param of several", param);
+        outputs.gradient("exp_avg of several", exp_avg);
+    }
+    for (exp_avg_sq, copy) in squares.into_iter().zip(copies) {
+        outputs.gradient("exp_avg_sq of several", exp_avg_sq);
+        outputs.value("copy of several", copy);
+    }
 }
 
 impl Attention {

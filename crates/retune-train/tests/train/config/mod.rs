@@ -280,6 +280,31 @@ fn toml_tells_places_and_all_faults_of_syntax() {
     assert!(!lines.contains(&Some(1)), "{found:?}");
 }
 
+/// Where a model brings a default of its own that another setting makes void, a run
+/// that goes on is not told that it gave both.
+#[test]
+fn a_default_without_effect_does_not_keep_a_run_from_going_on() {
+    let folder = TempDir::new().expect("a folder");
+    let data = folder.path().join("data.json");
+    std::fs::write(&data, "[]").expect("a file is written");
+    let path = |path: &Path| path.display().to_string();
+    let (model, data) = (path(folder.path()), path(&data));
+    let said = given(&[("model", &model), ("data", &data), ("max_steps", "9")]);
+    let defaults = given(&[("num_train_epochs", "4")]);
+    let config = TrainConfig::load_over(&defaults, None, &said, Purpose::Run);
+    let config = config.expect("the default is not a mistake");
+    assert_eq!((config.num_train_epochs, config.max_steps), (4.0, Some(9)));
+    let later = config.changed(Path::new("checkpoint-4"), &given(&[("device", "cpu")]));
+    let later = later.expect("nor is it later");
+    assert_eq!((later.num_train_epochs, later.max_steps), (4.0, Some(9)));
+    let both = given(&[("num_train_epochs", "5")]);
+    let told = problems(config.changed(Path::new("checkpoint-4"), &both));
+    assert!(
+        told[0].starts_with("num_train_epochs: has no effect"),
+        "{told:?}"
+    );
+}
+
 #[test]
 fn paths_that_are_not_there_are_named() {
     let folder = TempDir::new().expect("a folder");

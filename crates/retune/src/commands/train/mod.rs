@@ -16,7 +16,7 @@ use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshK
 
 use super::data::input::{CacheArgs, template_warnings};
 use crate::outcome::{Stopped, is_closed_pipe};
-use crate::output::kernel_folder;
+use crate::output::{gpu_refused, kernel_folder};
 use crate::progress;
 use crate::signals::Signals;
 pub(crate) use args::{TrainArgs, config};
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// The device of a run, opened before data are read: what is missing is told at once.
 pub(crate) fn device(config: &TrainConfig, limit: Option<u64>) -> Result<Device> {
-    Ok(config.open_device(limit, kernel_folder())?)
+    Ok(config.open_device(limit, kernel_folder(), gpu_refused)?)
 }
 
 /// How a run fits into memory, and the device with the limit that follows; both are shown.

@@ -86,6 +86,7 @@ fn a_port_that_is_taken_is_not_fought_for() {
     let mut second = Command::new(env!("CARGO_BIN_EXE_retune"))
         .args(["serve", "builtin", "--port", port])
         .env("RETUNE_CACHE", folder.path("cache"))
+        .env("CUDA_VISIBLE_DEVICES", "")
         .stdout(Stdio::piped())
         .spawn()
         .expect("the program starts");

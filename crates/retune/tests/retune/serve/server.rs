@@ -51,6 +51,7 @@ impl Server {
             .args(options)
             .current_dir(folder.path(""))
             .env("RETUNE_CACHE", folder.path("cache"))
+            .env("CUDA_VISIBLE_DEVICES", "")
             .env("TMPDIR", &temporary)
             .env("TMP", &temporary)
             .stdout(Stdio::piped())

@@ -61,9 +61,9 @@ pub(crate) struct Demand<'a> {
     pub(crate) batch_tokens: Option<usize>,
 }
 
-/// Chooses what is fastest within `budget` bytes: first batches get no larger than keeps
-/// any device busy, then the packing of weights is given up, then activations are kept no
-/// longer, then batches get smaller still.
+/// Chooses what is fastest within `budget` bytes: first the packing of weights is given up,
+/// then batches get smaller, down to what keeps any device busy, then activations are kept
+/// no longer, then batches get smaller still.
 ///
 /// # Errors
 /// `Data` if nothing fits, with what the least demanding choice would take, and which

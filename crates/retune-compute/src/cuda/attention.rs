@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::{Args, Cuda, Kernel, SCRATCH_BYTES, Source};
+use super::kernels::{Args, Source};
+use super::{Cuda, SCRATCH_BYTES};
 use crate::backend::{AttentionBackward, Qkv};
 use crate::ops::{AttentionConfig, KeySpan, Sequence};
 use crate::{DType, Tensor};
@@ -306,7 +307,7 @@ impl<'a> Problem<'a> {
         let head_dim = self.padded_dim as u32;
         let source = Source::Attention { head_dim };
         self.cuda.launch(
-            Kernel { source, name },
+            source.kernel(name),
             [blocks as u32, 1, 1],
             THREADS,
             shared_bytes as u32,

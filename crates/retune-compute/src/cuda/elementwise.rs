@@ -3,7 +3,7 @@
 
 use cudarc::driver::result;
 
-use super::kernels::{Args, Instance, Kernel, Source, pair};
+use super::kernels::{Args, Instance, Source, pair};
 use super::{Cuda, THREADS};
 use crate::backend::AdamWTensors;
 use crate::ops::{AdamW, AdamWFactors, AdamWUpdate, Dropout, GeluKind, RowKey};
@@ -31,11 +31,6 @@ fn adamw_words(factors: &AdamWFactors) -> [u64; 5] {
     ]
 }
 
-fn kernel(name: &'static str) -> Kernel {
-    let source = Source::Elementwise;
-    Kernel { source, name }
-}
-
 pub(super) fn rope(
     cuda: &Cuda,
     x: &Tensor,
@@ -56,7 +51,9 @@ pub(super) fn rope(
         .int(heads as i32)
         .int((dim / 2) as i32)
         .float(if inverse { -1.0 } else { 1.0 });
-    let kernel = kernel("rope").of([x.dtype(), y.dtype()]);
+    let kernel = Source::Elementwise
+        .kernel("rope")
+        .of([x.dtype(), y.dtype()]);
     // A thread for each pair.
     each(cuda, kernel, 2 * x.len(), args);
 }
@@ -67,7 +64,9 @@ pub(super) fn swiglu_forward(cuda: &Cuda, gate: &Tensor, up: &Tensor, y: &mut Te
         .address(cuda.address(up))
         .address(cuda.address(y))
         .long(y.len());
-    let kernel = kernel("swiglu_forward").of([gate.dtype(), y.dtype()]);
+    let kernel = Source::Elementwise
+        .kernel("swiglu_forward")
+        .of([gate.dtype(), y.dtype()]);
     each(cuda, kernel, y.len(), args);
 }
 
@@ -87,7 +86,12 @@ pub(super) fn swiglu_backward(
         .address(cuda.address(d_up))
         .long(d_y.len());
     let types = [d_y.dtype(), gate.dtype(), d_gate.dtype()];
-    each(cuda, kernel("swiglu_backward").of(types), d_y.len(), args);
+    each(
+        cuda,
+        Source::Elementwise.kernel("swiglu_backward").of(types),
+        d_y.len(),
+        args,
+    );
 }
 
 pub(super) fn gelu_forward(cuda: &Cuda, x: &Tensor, kind: GeluKind, y: &mut Tensor) {
@@ -96,7 +100,9 @@ pub(super) fn gelu_forward(cuda: &Cuda, x: &Tensor, kind: GeluKind, y: &mut Tens
         .address(cuda.address(y))
         .int(i32::from(kind == GeluKind::Tanh))
         .long(x.len());
-    let kernel = kernel("gelu_forward").of([x.dtype(), y.dtype()]);
+    let kernel = Source::Elementwise
+        .kernel("gelu_forward")
+        .of([x.dtype(), y.dtype()]);
     each(cuda, kernel, x.len(), args);
 }
 
@@ -114,7 +120,12 @@ pub(super) fn gelu_backward(
         .int(i32::from(kind == GeluKind::Tanh))
         .long(x.len());
     let types = [d_y.dtype(), x.dtype(), d_x.dtype()];
-    each(cuda, kernel("gelu_backward").of(types), x.len(), args);
+    each(
+        cuda,
+        Source::Elementwise.kernel("gelu_backward").of(types),
+        x.len(),
+        args,
+    );
 }
 
 pub(super) fn add_assign(cuda: &Cuda, y: &mut Tensor, x: &Tensor) {
@@ -122,7 +133,12 @@ pub(super) fn add_assign(cuda: &Cuda, y: &mut Tensor, x: &Tensor) {
         .address(cuda.address(y))
         .address(cuda.address(x))
         .long(x.len());
-    each(cuda, kernel("add_assign").of([x.dtype()]), x.len(), args);
+    each(
+        cuda,
+        Source::Elementwise.kernel("add_assign").of([x.dtype()]),
+        x.len(),
+        args,
+    );
 }
 
 pub(super) fn scale(cuda: &Cuda, x: &mut Tensor, factor: f32) {
@@ -130,7 +146,12 @@ pub(super) fn scale(cuda: &Cuda, x: &mut Tensor, factor: f32) {
         .address(cuda.address(x))
         .float(factor)
         .long(x.len());
-    each(cuda, kernel("scale").of([x.dtype()]), x.len(), args);
+    each(
+        cuda,
+        Source::Elementwise.kernel("scale").of([x.dtype()]),
+        x.len(),
+        args,
+    );
 }
 
 pub(super) fn cast(cuda: &Cuda, x: &Tensor, y: &mut Tensor) {
@@ -138,7 +159,9 @@ pub(super) fn cast(cuda: &Cuda, x: &Tensor, y: &mut Tensor) {
         .address(cuda.address(x))
         .address(cuda.address(y))
         .long(x.len());
-    let kernel = kernel("cast").of([x.dtype(), y.dtype()]);
+    let kernel = Source::Elementwise
+        .kernel("cast")
+        .of([x.dtype(), y.dtype()]);
     each(cuda, kernel, x.len(), args);
 }
 
@@ -179,7 +202,12 @@ pub(super) fn dropout(cuda: &Cuda, x: &Tensor, rows: &[RowKey], dropout: &Dropou
         .word(low)
         .word(high)
         .word(dropout.step);
-    each(cuda, kernel("dropout").of([x.dtype()]), x.len(), args);
+    each(
+        cuda,
+        Source::Elementwise.kernel("dropout").of([x.dtype()]),
+        x.len(),
+        args,
+    );
 }
 
 pub(super) fn adamw_all(cuda: &Cuda, updates: &mut [AdamWUpdate<'_>]) {
@@ -207,7 +235,13 @@ pub(super) fn adamw_all(cuda: &Cuda, updates: &mut [AdamWUpdate<'_>]) {
         let blocks = longest.unwrap_or(0).div_ceil(4 * THREADS as usize);
         let args = Args::new().address(cuda.upload(&table));
         let grid = [blocks.min(MOST_BLOCKS) as u32, updates.len() as u32, 1];
-        cuda.launch(kernel("adamw_all"), grid, THREADS, 0, args);
+        cuda.launch(
+            Source::Elementwise.kernel("adamw_all"),
+            grid,
+            THREADS,
+            0,
+            args,
+        );
     }
 }
 
@@ -238,7 +272,7 @@ pub(super) fn adamw(cuda: &Cuda, tensors: AdamWTensors<'_>, step: &AdamW) {
         d,
         e,
     ]);
-    each(cuda, kernel("adamw"), param.len(), args);
+    each(cuda, Source::Elementwise.kernel("adamw"), param.len(), args);
 }
 
 /// A kernel of `elementwise.cu` over `elements` elements, four to a thread.
@@ -266,7 +300,13 @@ fn sums_of(cuda: &Cuda, tensors: &[&Tensor], dtype: DType, squares: bool) -> Vec
         .address(partial)
         .int(i32::from(squares));
     let grid = [blocks as u32, tensors.len() as u32, 1];
-    cuda.launch(kernel("sums").of([dtype]), grid, THREADS, 0, args);
+    cuda.launch(
+        Source::Elementwise.kernel("sums").of([dtype]),
+        grid,
+        THREADS,
+        0,
+        args,
+    );
     let mut sums = vec![0.0f64; tensors.len() * blocks];
     cuda.bind();
     // SAFETY: the kernel has written as many numbers; the call waits for them.

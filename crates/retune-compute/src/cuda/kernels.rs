@@ -68,6 +68,11 @@ impl Source {
         }
     }
 
+    /// A function of this source.
+    pub(super) fn kernel(self, name: &'static str) -> Kernel {
+        Kernel { source: self, name }
+    }
+
     fn options(self, target: &str) -> Vec<String> {
         let mut options = vec![
             format!("--gpu-architecture={target}"),

@@ -3,7 +3,7 @@
 use cudarc::driver::result;
 
 use super::Cuda;
-use super::kernels::{Args, Kernel, Source};
+use super::kernels::{Args, Source};
 use crate::backend::{LogitGradient, RowOutcome};
 use crate::{DType, Tensor};
 
@@ -28,10 +28,7 @@ pub(super) fn cross_entropy(
         .float(scale.unwrap_or(0.0))
         .address(narrow.map_or(0, |narrow| cuda.address(narrow)))
         .long(vocabulary);
-    let kernel = Kernel {
-        source: Source::Loss,
-        name: "cross_entropy",
-    };
+    let kernel = Source::Loss.kernel("cross_entropy");
     let threads = vocabulary.div_ceil(4).clamp(32, 1024).next_multiple_of(32);
     cuda.launch(kernel, [rows as u32, 1, 1], threads as u32, 0, args);
 }
@@ -46,10 +43,7 @@ pub(super) fn argmax_rows(cuda: &Cuda, x: &Tensor) -> Vec<Option<u32>> {
         .address(cuda.address(x))
         .address(found)
         .long(width);
-    let kernel = Kernel {
-        source: Source::Loss,
-        name: "argmax",
-    };
+    let kernel = Source::Loss.kernel("argmax");
     let threads = width.clamp(32, 1024).next_multiple_of(32) as u32;
     let grid = [rows as u32, 1, 1];
     cuda.launch(kernel.of([x.dtype()]), grid, threads, 0, args);

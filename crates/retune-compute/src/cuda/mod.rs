@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaStream, result};
 
-use self::kernels::{Args, Instance, Kernel, Kernels, Source};
+use self::kernels::{Args, Instance, Kernels, Source};
 pub(crate) use self::memory::CudaBuffer;
 use self::memory::DeviceHeap;
 pub use self::open::{CudaOptions, DeviceMemory, Gpu, gpus};

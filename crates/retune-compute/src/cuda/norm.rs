@@ -1,15 +1,10 @@
 //! RMS norm and layer norm: the kernels of `norm.cu`.
 
-use super::kernels::{Args, Instance, Kernel, Source};
+use super::kernels::{Args, Instance, Source};
 use super::rows::row_shape;
 use super::{Cuda, SCRATCH_BYTES};
 use crate::backend::NormBackward;
 use crate::{DType, Tensor};
-
-fn kernel(name: &'static str) -> Kernel {
-    let source = Source::Norm;
-    Kernel { source, name }
-}
 
 pub(super) fn rms_norm_forward(
     cuda: &Cuda,
@@ -27,7 +22,9 @@ pub(super) fn rms_norm_forward(
         .address(cuda.address(y))
         .address(cuda.address(rstd))
         .long(width);
-    let kernel = kernel("rms_forward").of([x.dtype(), y.dtype()]);
+    let kernel = Source::Norm
+        .kernel("rms_forward")
+        .of([x.dtype(), y.dtype()]);
     each_row(cuda, kernel, rstd.len(), width, args);
 }
 
@@ -49,7 +46,9 @@ pub(super) fn layer_norm_forward(
         .address(cuda.address(mean))
         .address(cuda.address(rstd))
         .long(width);
-    let kernel = kernel("layer_forward").of([x.dtype(), y.dtype()]);
+    let kernel = Source::Norm
+        .kernel("layer_forward")
+        .of([x.dtype(), y.dtype()]);
     each_row(cuda, kernel, rstd.len(), width, args);
 }
 
@@ -89,7 +88,13 @@ pub(super) fn backward(cuda: &Cuda, args: NormBackward<'_>) {
         .address(cuda.address(rstd))
         .address(cuda.address(d_x))
         .long(width);
-    each_row(cuda, kernel("backward").of(types), rows, width, arguments);
+    each_row(
+        cuda,
+        Source::Norm.kernel("backward").of(types),
+        rows,
+        width,
+        arguments,
+    );
     if rows == 0 || (d_weight.is_none() && d_bias.is_none()) {
         return;
     }
@@ -110,7 +115,7 @@ pub(super) fn backward(cuda: &Cuda, args: NormBackward<'_>) {
         .long(rows)
         .long(width)
         .long(chunk);
-    let columns = kernel("columns").of(types);
+    let columns = Source::Norm.kernel("columns").of(types);
     let grid = [blocks, chunks as u32, 1];
     cuda.launch(columns, grid, COLUMNS as u32, 0, arguments);
     let address = |gradient: Option<&mut Tensor>| gradient.map_or(0, |g| cuda.address(g));
@@ -120,6 +125,6 @@ pub(super) fn backward(cuda: &Cuda, args: NormBackward<'_>) {
         .address(address(d_bias))
         .long(width)
         .int(chunks as i32);
-    let kernel = kernel("add_columns");
+    let kernel = Source::Norm.kernel("add_columns");
     cuda.launch(kernel, [blocks, 1, 1], COLUMNS as u32, 0, arguments);
 }

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use cudarc::cublaslt::{result, sys};
 
 use super::Cuda;
-use super::kernels::{Args, Kernel, Source, pair};
+use super::kernels::{Args, Source, pair};
 use crate::backend::Product;
 use crate::ops::{LowRank, Weight};
 use crate::{DType, Tensor};
@@ -306,11 +306,6 @@ pub(super) fn matmul(cuda: &Cuda, product: &Product<'_>, out: &mut Tensor) {
     }
 }
 
-fn kernel(name: &'static str) -> Kernel {
-    let source = Source::Products;
-    Kernel { source, name }
-}
-
 /// Whether the library has a kernel for the product.
 fn by_library(cuda: &Cuda, product: &Product<'_>, added: bool, out: &mut Tensor) -> bool {
     let form = Form {
@@ -402,7 +397,9 @@ fn start(cuda: &Cuda, product: &Product<'_>, out: &mut Tensor) {
         .long(product.m)
         .long(product.n)
         .structure(&Terms::new(cuda, product).words);
-    let kernel = kernel("start").of([product.a.dtype(), out.dtype()]);
+    let kernel = Source::Products
+        .kernel("start")
+        .of([product.a.dtype(), out.dtype()]);
     let rows = product.m.div_ceil(ROWS) as u32;
     cuda.launch(kernel, [rows, columns, 1], THREADS as u32, 0, args);
 }
@@ -424,7 +421,10 @@ fn few_rows(cuda: &Cuda, product: &Product<'_>, out: &mut Tensor) {
         .float(product.epilogue.scale)
         .int(i32::from(out.dtype() == DType::BF16))
         .structure(&Terms::new(cuda, product).words);
-    let kernel = kernel(name).of([product.a.dtype()]).with(rows);
+    let kernel = Source::Products
+        .kernel(name)
+        .of([product.a.dtype()])
+        .with(rows);
     let blocks = product.n.div_ceil(in_block) as u32;
     cuda.launch(kernel, [blocks, 1, 1], 32 * WARPS as u32, 0, args);
 }
@@ -450,7 +450,7 @@ fn any_layout(cuda: &Cuda, product: &Product<'_>, added: bool, out: &mut Tensor)
         .int(i32::from(added))
         .int(flag(product.a.dtype()))
         .int(flag(out.dtype()));
-    let kernel = kernel("any_layout");
+    let kernel = Source::Products.kernel("any_layout");
     let grid = [n.div_ceil(TILE) as u32, m.div_ceil(TILE) as u32, 1];
     cuda.launch(kernel, grid, 256, 0, args);
 }

@@ -1,7 +1,7 @@
 //! Picking rows out of a tensor and putting them back: the kernels of `rows.cu`.
 
 use super::Cuda;
-use super::kernels::{Args, Kernel, Source};
+use super::kernels::{Args, Source};
 use crate::{DType, Tensor};
 
 /// The rows of a result that something is scattered to, each with its sources in
@@ -27,11 +27,6 @@ pub(super) fn row_shape(width: usize) -> (u8, u32) {
     let neighbours: u8 = if width.is_multiple_of(4) { 4 } else { 1 };
     let pieces = width.div_ceil(usize::from(neighbours)).clamp(1, 256);
     (neighbours, pieces.next_multiple_of(32) as u32)
-}
-
-fn kernel(name: &'static str) -> Kernel {
-    let source = Source::Rows;
-    Kernel { source, name }
 }
 
 pub(super) fn scatter_rows(
@@ -60,7 +55,7 @@ pub(super) fn scatter_rows(
         .address(cuda.address(y))
         .long(width)
         .int(i32::from(accumulate));
-    let kernel = kernel("scatter").of([x.dtype(), y.dtype()]);
+    let kernel = Source::Rows.kernel("scatter").of([x.dtype(), y.dtype()]);
     let grid = [targets as u32, 1, 1];
     cuda.launch(kernel.with(neighbours), grid, threads, 0, args);
 }
@@ -77,7 +72,7 @@ pub(super) fn gather(cuda: &Cuda, table: u64, dtype: DType, rows: &[u32], y: &mu
         .address(cuda.upload(rows))
         .address(cuda.address(y))
         .long(width);
-    let kernel = kernel("gather").of([dtype, y.dtype()]);
+    let kernel = Source::Rows.kernel("gather").of([dtype, y.dtype()]);
     let grid = [rows.len() as u32, 1, 1];
     cuda.launch(kernel.with(neighbours), grid, threads, 0, args);
 }

@@ -286,7 +286,9 @@ fn toml_tells_places_and_all_faults_of_syntax() {
 fn a_default_without_effect_does_not_keep_a_run_from_going_on() {
     let folder = TempDir::new().expect("a folder");
     let data = folder.path().join("data.json");
-    std::fs::write(&data, "[]").expect("a file is written");
+    for file in [&data, &folder.path().join("config.json")] {
+        std::fs::write(file, "{}").expect("a file is written");
+    }
     let path = |path: &Path| path.display().to_string();
     let (model, data) = (path(folder.path()), path(&data));
     let said = given(&[("model", &model), ("data", &data), ("max_steps", "9")]);

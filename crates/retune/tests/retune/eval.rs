@@ -8,7 +8,7 @@ use crate::program::{Folder, lines, row};
 /// Rows that were not learned from.
 fn held_out(folder: &Folder) {
     let rows: Vec<Value> = (100..120)
-        .map(|number| row(&format!("How many are {number}?"), "They are where."))
+        .map(|number| row(&format!("How many are {number}?"), "They are free."))
         .collect();
     folder.write("held_out.jsonl", &lines(&rows));
 }
@@ -43,7 +43,7 @@ fn an_adapter_is_set_beside_its_base() {
         let line = line.unwrap_or_else(|| panic!("no {name}"));
         line["figures"][model]["value"].as_f64().expect("a value")
     };
-    // One says "few", the other "where".
+    // One says "few", the other "free".
     assert_eq!(
         (value("exact match", 0), value("exact match", 1)),
         (0.0, 1.0)
@@ -61,9 +61,9 @@ fn an_adapter_is_set_beside_its_base() {
     let rows = folder.read("report/rows.jsonl");
     assert_eq!(rows.lines().count(), 20);
     let first: Value = serde_json::from_str(rows.lines().next().expect("a row")).expect("JSON");
-    assert_eq!(first["reference"], "They are where.");
+    assert_eq!(first["reference"], "They are free.");
     assert_eq!(first["models"]["base"]["answer"], "They are few.");
-    assert_eq!(first["models"]["lora"]["answer"], "They are where.");
+    assert_eq!(first["models"]["lora"]["answer"], "They are free.");
     let page = folder.read("report/report.html");
     assert!(page.contains("<svg") && page.contains("perplexity") && page.contains("Best rows"));
     // A report is not written over unasked, and that is said before the work.
@@ -126,7 +126,7 @@ fn labels_are_told_apart() {
     // The model answers the same to all; half of the rows have that label.
     let rows: Vec<Value> = (0..20)
         .map(|number| {
-            let label = ["They are where.", "They are few."][number % 2];
+            let label = ["They are free.", "They are few."][number % 2];
             row(&format!("How many are {number}?"), label)
         })
         .collect();
@@ -228,7 +228,7 @@ fn rows_that_one_model_cannot_take_count_for_none() {
     let rows: Vec<Value> = (0..12)
         .map(|number| {
             let long = "x".repeat(if number < 5 { 300 } else { 0 });
-            row(&format!("How many are {number}?{long}"), "They are where.")
+            row(&format!("How many are {number}?{long}"), "They are free.")
         })
         .collect();
     folder.write("held_out.jsonl", &lines(&rows));

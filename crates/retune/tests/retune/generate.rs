@@ -192,7 +192,7 @@ pub(crate) fn tuned() -> Folder {
     let folder = trained();
     let base = folder.read("run/best");
     let base = format!("run/{base}");
-    let data = folder.read("data.jsonl").replace("few", "where");
+    let data = folder.read("data.jsonl").replace("few", "free");
     folder.write("data.jsonl", &data);
     let train = [
         "train",
@@ -290,7 +290,7 @@ fn chat_goes_from_a_model_to_its_adapter() {
     let outcome = folder.outcome_of(&["chat", &base], typed);
     let said = outcome.split("--- stderr").next().unwrap_or_default();
     assert!(
-        said.ends_with("They are few.\nThey are where.\n"),
+        said.ends_with("They are few.\nThey are free.\n"),
         "{outcome}"
     );
     assert!(outcome.contains("nowhere is not there"), "{outcome}");
@@ -300,13 +300,13 @@ fn chat_goes_from_a_model_to_its_adapter() {
 fn an_adapter_is_merged_and_proves_itself() {
     let folder = tuned();
     let said = folder.stdout(&["generate", "lora", "How many are 12?"]);
-    assert_eq!(said, "They are where.\n");
+    assert_eq!(said, "They are free.\n");
     let said = folder.stdout(&["merge", "lora", "merged", "--prompt", "How many are 3?"]);
     assert!(said.starts_with("14 weights changed\n"), "{said}");
     assert!(said.contains("1 greedy answer equal"), "{said}");
     assert!(said.ends_with("written to merged\n"), "{said}");
     let said = folder.stdout(&["generate", "merged", "How many are 12?"]);
-    assert_eq!(said, "They are where.\n");
+    assert_eq!(said, "They are free.\n");
     // Into no folder that holds something.
     let refused = folder.refusal(&["merge", "lora", "merged"]);
     assert!(refused.contains("merged is not empty"), "{refused}");
@@ -322,7 +322,7 @@ fn an_adapter_is_merged_and_proves_itself() {
     let merged: Value = serde_json::from_str(&folder.read("merged/retune.json")).expect("JSON");
     assert_eq!(about["base_model"], merged["base_model"]);
     let said = folder.stdout(&["generate", "small", "How many are 12?"]);
-    assert_eq!(said, "They are where.\n");
+    assert_eq!(said, "They are free.\n");
     let refused = folder.refusal(&["merge", "lora", "again", "--model", "model"]);
     assert!(
         refused.contains("was trained on another base model"),

@@ -323,14 +323,8 @@ pub(crate) trait Backend: Send + Sync {
     /// The same for several, whose gradients are zeroed.
     fn adamw_all(&self, updates: &mut [AdamWUpdate<'_>]) {
         for update in updates {
-            let tensors = AdamWTensors {
-                param: update.param,
-                grad: update.grad,
-                exp_avg: update.exp_avg,
-                exp_avg_sq: update.exp_avg_sq,
-                copy: update.copy.as_deref_mut(),
-            };
-            self.adamw(tensors, &update.step);
+            let step = update.step;
+            self.adamw(update.tensors(), &step);
             update.grad.fill_zero();
         }
     }

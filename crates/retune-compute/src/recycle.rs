@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// No system or device grants more bytes, and rounding up cannot overflow below it.
+pub(crate) const LARGEST: usize = isize::MAX as usize / 2;
+
 /// Freed blocks by their size in bytes.
 #[derive(Debug)]
 pub(crate) struct Recycled<B> {

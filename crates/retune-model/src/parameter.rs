@@ -42,30 +42,6 @@ impl Parameter {
         self.rounded.as_ref().unwrap_or(&self.value)
     }
 
-    /// One step of AdamW with the moments `exp_avg` and `exp_avg_sq`, shaped like
-    /// the values. Then the gradient is zero.
-    ///
-    /// # Errors
-    /// Those of [`ops::adamw_step`]; then nothing is changed.
-    pub fn step(
-        &mut self,
-        exp_avg: &mut Tensor,
-        exp_avg_sq: &mut Tensor,
-        adamw: &ops::AdamW,
-    ) -> Result<()> {
-        let rounded = self.rounded.as_mut();
-        ops::adamw_step(
-            &mut self.value,
-            &self.grad,
-            exp_avg,
-            exp_avg_sq,
-            rounded,
-            adamw,
-        )?;
-        self.grad.fill_zero();
-        Ok(())
-    }
-
     /// The parameter's part in [`ops::adamw_steps`], with its moments.
     pub fn update<'a>(
         &'a mut self,
@@ -83,7 +59,7 @@ impl Parameter {
         }
     }
 
-    /// The same, and the gradient to add to.
+    /// What products read, and the gradient to add to.
     pub(crate) fn for_products_and_grad(&mut self) -> (&Tensor, &mut Tensor) {
         (self.rounded.as_ref().unwrap_or(&self.value), &mut self.grad)
     }

@@ -1,7 +1,7 @@
 //! What a model answers on the way, so that one sees the style arrive.
 
 use retune_data::{Conversation, Message, Role};
-use retune_model::{KvCache, NextTokens, largest};
+use retune_model::{KvCache, NextTokens};
 
 use crate::error::Result;
 use crate::trainer::Trainer;
@@ -49,11 +49,11 @@ impl Trainer {
                 adapter: None,
             };
             let logits = self.model.next_logits(&mut [next], &mut cache)?;
-            let next = largest(&logits.to_f32_vec());
-            if stops.contains(&next) {
-                break;
+            // Of logits that are not finite, none is the largest.
+            match self.model.largest(&logits)?[0] {
+                Some(next) if !stops.contains(&next) => answer.push(next),
+                _ => break,
             }
-            answer.push(next);
         }
         Ok(tokenizer.decode_text(&answer))
     }

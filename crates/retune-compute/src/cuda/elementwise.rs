@@ -1,9 +1,8 @@
 //! Element-wise arithmetic, activations, rotations, reductions and AdamW: the kernels of
 //! `elementwise.cu`, which take tensors as flat.
 
-use cudarc::driver::result;
-
 use super::kernels::{Args, Instance, Source, pair};
+use super::transfer::read_back;
 use super::{Cuda, THREADS};
 use crate::backend::AdamWTensors;
 use crate::ops::{AdamW, AdamWFactors, AdamWUpdate, Dropout, GeluKind, RowKey};
@@ -19,15 +18,37 @@ fn halves(word: u64) -> [u32; 2] {
     [u32::from_ne_bytes(halves[0]), u32::from_ne_bytes(halves[1])]
 }
 
-/// The factors as `elementwise.cu` has them: nine numbers of 32 bits.
-fn adamw_words(factors: &AdamWFactors) -> [u64; 5] {
-    let bits = f32::to_bits;
+/// One parameter's update as `elementwise.cu` has it.
+fn update_words(cuda: &Cuda, tensors: &AdamWTensors<'_>, step: &AdamW) -> [u64; 12] {
+    let copy = |dtype: DType| match &tensors.copy {
+        Some(copy) if copy.dtype() == dtype => cuda.address(copy),
+        _ => 0,
+    };
+    let AdamWFactors {
+        beta1,
+        one_minus_beta1,
+        beta2,
+        one_minus_beta2,
+        keep,
+        rate,
+        root_correction,
+        eps,
+        grad_scale,
+    } = step.factors();
+    let pair = |first: f32, second: f32| pair(first.to_bits(), second.to_bits());
     [
-        pair(bits(factors.beta1), bits(factors.one_minus_beta1)),
-        pair(bits(factors.beta2), bits(factors.one_minus_beta2)),
-        pair(bits(factors.keep), bits(factors.rate)),
-        pair(bits(factors.root_correction), bits(factors.eps)),
-        pair(bits(factors.grad_scale), 0),
+        cuda.address(tensors.param),
+        cuda.address(tensors.grad),
+        cuda.address(tensors.exp_avg),
+        cuda.address(tensors.exp_avg_sq),
+        copy(DType::F32),
+        copy(DType::BF16),
+        tensors.param.len() as u64,
+        pair(beta1, one_minus_beta1),
+        pair(beta2, one_minus_beta2),
+        pair(keep, rate),
+        pair(root_correction, eps),
+        pair(grad_scale, 0.0),
     ]
 }
 
@@ -212,67 +233,25 @@ pub(super) fn dropout(cuda: &Cuda, x: &Tensor, rows: &[RowKey], dropout: &Dropou
 
 pub(super) fn adamw_all(cuda: &Cuda, updates: &mut [AdamWUpdate<'_>]) {
     const MOST_BLOCKS: usize = 512;
-    let address = |copy: &Option<&mut Tensor>, dtype: DType| match copy {
-        Some(copy) if copy.dtype() == dtype => cuda.address(copy),
-        _ => 0,
-    };
-    for updates in updates.chunks(TENSORS_AT_ONCE) {
-        let mut table = Vec::with_capacity(24 * updates.len());
-        for update in updates {
-            let words = [
-                cuda.address(update.param),
-                cuda.address(update.grad),
-                cuda.address(update.exp_avg),
-                cuda.address(update.exp_avg_sq),
-                address(&update.copy, DType::F32),
-                address(&update.copy, DType::BF16),
-                update.param.len() as u64,
-            ];
-            let factors = adamw_words(&update.step.factors());
-            table.extend(words.into_iter().chain(factors).flat_map(halves));
-        }
+    for updates in updates.chunks_mut(TENSORS_AT_ONCE) {
         let longest = updates.iter().map(|update| update.param.len()).max();
         let blocks = longest.unwrap_or(0).div_ceil(4 * THREADS as usize);
-        let args = Args::new().address(cuda.upload(&table));
         let grid = [blocks.min(MOST_BLOCKS) as u32, updates.len() as u32, 1];
-        cuda.launch(
-            Source::Elementwise.kernel("adamw_all"),
-            grid,
-            THREADS,
-            0,
-            args,
-        );
+        let words = updates.iter_mut().flat_map(|update| {
+            let step = update.step;
+            update_words(cuda, &update.tensors(), &step)
+        });
+        let table: Vec<u32> = words.flat_map(halves).collect();
+        let args = Args::new().address(cuda.upload(&table));
+        let kernel = Source::Elementwise.kernel("adamw_all");
+        cuda.launch(kernel, grid, THREADS, 0, args);
     }
 }
 
 pub(super) fn adamw(cuda: &Cuda, tensors: AdamWTensors<'_>, step: &AdamW) {
-    let AdamWTensors {
-        param,
-        grad,
-        exp_avg,
-        exp_avg_sq,
-        copy,
-    } = tensors;
-    let copy_of = |dtype: DType| match &copy {
-        Some(copy) if copy.dtype() == dtype => cuda.address(copy),
-        _ => 0,
-    };
-    let [a, b, c, d, e] = adamw_words(&step.factors());
-    let args = Args::new().structure(&[
-        cuda.address(param),
-        cuda.address(grad),
-        cuda.address(exp_avg),
-        cuda.address(exp_avg_sq),
-        copy_of(DType::F32),
-        copy_of(DType::BF16),
-        param.len() as u64,
-        a,
-        b,
-        c,
-        d,
-        e,
-    ]);
-    each(cuda, Source::Elementwise.kernel("adamw"), param.len(), args);
+    let elements = tensors.param.len();
+    let args = Args::new().structure(&update_words(cuda, &tensors, step));
+    each(cuda, Source::Elementwise.kernel("adamw"), elements, args);
 }
 
 /// A kernel of `elementwise.cu` over `elements` elements, four to a thread.
@@ -307,12 +286,7 @@ fn sums_of(cuda: &Cuda, tensors: &[&Tensor], dtype: DType, squares: bool) -> Vec
         0,
         args,
     );
-    let mut sums = vec![0.0f64; tensors.len() * blocks];
-    cuda.bind();
-    // SAFETY: the kernel has written as many numbers; the call waits for them.
-    let copied = unsafe { result::memcpy_dtoh_async(&mut sums, partial, cuda.stream.cu_stream()) };
-    cuda.sure("reading sums", copied);
-    cuda.sure("an operation", cuda.stream.synchronize());
+    let sums: Vec<f64> = read_back(cuda, partial, tensors.len() * blocks);
     sums.chunks(blocks)
         .map(|blocks| blocks.iter().sum())
         .collect()

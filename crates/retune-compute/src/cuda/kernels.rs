@@ -379,7 +379,8 @@ fn keep(file: &Path, image: &[u8]) {
     }
 }
 
-fn version() -> (c_int, c_int) {
+/// NVRTC's version, where it is there.
+pub(super) fn version() -> (c_int, c_int) {
     let (mut major, mut minor) = (0, 0);
     // SAFETY: two numbers are written.
     let _ = unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };

@@ -1,9 +1,8 @@
 //! Rows of logits: the kernels of `loss.cu`.
 
-use cudarc::driver::result;
-
 use super::Cuda;
 use super::kernels::{Args, Source};
+use super::transfer::read_back;
 use crate::backend::{LogitGradient, RowOutcome};
 use crate::{DType, Tensor};
 
@@ -47,11 +46,7 @@ pub(super) fn argmax_rows(cuda: &Cuda, x: &Tensor) -> Vec<Option<u32>> {
     let threads = width.clamp(32, 1024).next_multiple_of(32) as u32;
     let grid = [rows as u32, 1, 1];
     cuda.launch(kernel.of([x.dtype()]), grid, threads, 0, args);
-    let mut columns = vec![0i32; rows];
-    // SAFETY: the kernel has written as many numbers; the call waits for them.
-    let copied = unsafe { result::memcpy_dtoh_async(&mut columns, found, cuda.stream.cu_stream()) };
-    cuda.sure("reading columns", copied);
-    cuda.sure("an operation", cuda.stream.synchronize());
+    let columns: Vec<i32> = read_back(cuda, found, rows);
     columns
         .into_iter()
         .map(|column| u32::try_from(column).ok())

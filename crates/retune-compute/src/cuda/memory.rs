@@ -9,12 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cudarc::driver::{CudaContext, result, sys};
 
 use crate::host::MemoryUse;
-use crate::recycle::{Recycled, size_class};
+use crate::recycle::{LARGEST, Recycled, size_class};
 
 /// What the widest vectors and the matrix library like best.
 const ALIGNMENT: usize = 256;
-/// No device has more, and rounding up cannot overflow below it.
-const LARGEST: usize = isize::MAX as usize / 2;
 
 #[derive(Debug, Clone, Copy)]
 struct Block {

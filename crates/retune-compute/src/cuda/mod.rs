@@ -5,10 +5,10 @@
 //! kernels in `kernels/`, which NVRTC compiles at first use (`kernels.rs`).
 //!
 //! One stream, in order: an operation returns when it has been asked for, not
-//! when it is done. Only reading a tensor waits, and giving memory back. Nothing adds in an order that
-//! chance decides, so two runs give the same bytes; but the library chooses its
-//! kernels by the size of a product, so here, unlike on the CPU, a row's last
-//! bits may depend on how many rows are beside it.
+//! when it is done. Only reading a tensor waits, and giving memory back. Nothing
+//! adds in an order that chance decides, so two runs give the same bytes; but the
+//! library chooses its kernels by the size of a product, so here, unlike on the
+//! CPU, a row's last bits may depend on how many rows are beside it.
 //!
 //! What goes wrong once a device is made (a driver that gives up, a fault of a
 //! kernel) is a panic that names the operation.

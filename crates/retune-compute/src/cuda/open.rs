@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, result, sys};
 use cudarc::{cublaslt, driver, nvrtc};
 
+use super::kernels::version;
 use crate::error::{Error, Result};
 
 /// How to set up a CUDA device.
@@ -155,11 +156,8 @@ pub(super) fn open(ordinal: usize) -> Result<(Arc<CudaContext>, Gpu)> {
     let libraries = unsafe {
         let products =
             cublaslt::sys::is_culib_present().then(|| cublaslt::sys::cublasLtGetVersion() / 10_000);
-        let compiler = nvrtc::sys::is_culib_present().then(|| {
-            let (mut major, mut minor) = (0, 0);
-            let _ = nvrtc::sys::nvrtcVersion(&mut major, &mut minor);
-            usize::try_from(major).unwrap_or(0)
-        });
+        let compiler =
+            nvrtc::sys::is_culib_present().then(|| usize::try_from(version().0).unwrap_or(0));
         [
             (products, library("libcublasLt.so", "cublasLt64_13.dll")),
             (compiler, library("libnvrtc.so", "nvrtc64_130_0.dll")),

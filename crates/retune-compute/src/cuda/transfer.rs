@@ -50,6 +50,18 @@ impl Staging {
     }
 }
 
+/// Numbers that a kernel has written at `from`.
+pub(super) fn read_back<T: Clone + Default>(cuda: &Cuda, from: u64, count: usize) -> Vec<T> {
+    let mut numbers = vec![T::default(); count];
+    cuda.bind();
+    // SAFETY: the callers have as many numbers written there, of this type; the call
+    // below waits for them.
+    let copied = unsafe { result::memcpy_dtoh_async(&mut numbers, from, cuda.stream.cu_stream()) };
+    cuda.sure("reading numbers", copied);
+    cuda.sure("an operation", cuda.stream.synchronize());
+    numbers
+}
+
 pub(super) fn read(cuda: &Cuda, storage: &Storage, bytes: &mut [u8]) {
     cuda.bind();
     let mut staging = cuda.staging.lock().unwrap_or_else(PoisonError::into_inner);

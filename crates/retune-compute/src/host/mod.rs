@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::chunks::{CHUNK, Chunks};
 use self::pages::HUGE_PAGE;
 use crate::dtype::Element;
-use crate::recycle::{self, Recycled};
+use crate::recycle::{self, LARGEST, Recycled};
 
 /// Buffers start on a cache line, which is also the width of the widest vector.
 const ALIGNMENT: usize = 64;
@@ -26,8 +26,6 @@ const ALIGNMENT: usize = 64;
 /// smaller ones pages of 4 KiB are as good, and a memory checker sees where
 /// they end.
 const SMALLEST_IN_CHUNK: usize = 64 << 10;
-/// No system grants more, and rounding up cannot overflow below it.
-const LARGEST: usize = isize::MAX as usize / 2;
 
 /// Bytes that a device holds, as counted by its allocator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

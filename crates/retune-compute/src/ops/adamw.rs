@@ -132,6 +132,18 @@ pub struct AdamWUpdate<'a> {
     pub step: AdamW,
 }
 
+impl AdamWUpdate<'_> {
+    pub(crate) fn tensors(&mut self) -> AdamWTensors<'_> {
+        AdamWTensors {
+            param: self.param,
+            grad: self.grad,
+            exp_avg: self.exp_avg,
+            exp_avg_sq: self.exp_avg_sq,
+            copy: self.copy.as_deref_mut(),
+        }
+    }
+}
+
 /// [`adamw_step`] for several parameters, whose gradients are zeroed. A GPU does all of
 /// one call at once.
 ///

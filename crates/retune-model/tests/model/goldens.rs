@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use retune_compute::ops::{AdamW, Packing, RowKey, Segments, norm, scale, sum};
+use retune_compute::ops::{AdamW, Packing, RowKey, Segments, adamw_steps, norm, scale, sum};
 use retune_compute::{CudaOptions, DType, Device};
 use retune_model::{Activations, Batch, Decoder, LoraConfig, OpenOptions, Tuning, Weights};
 use serde_json::Value;
@@ -280,7 +280,6 @@ fn ten_steps_follow_pytorch() {
             let curve = json(case, "curve.json");
             for tolerance in &TOLERANCES {
                 let mut model = open(case, &device, tolerance.dtype, lora(case));
-                let count = model.parameters().len();
                 let moments = |model: &mut Decoder| -> Vec<retune_compute::Tensor> {
                     let parameters = model.parameters().into_iter();
                     let zeros =
@@ -310,13 +309,13 @@ fn ten_steps_follow_pytorch() {
                         weight_decay: 0.01,
                         ..AdamW::new(step["lr"].as_f64().unwrap(), number as u32 + 1)
                     };
-                    for index in 0..count {
-                        let parameter = &mut parameters[index];
+                    let moments = exp_avg.iter_mut().zip(&mut exp_avg_sq);
+                    let updates = parameters.iter_mut().zip(moments);
+                    let updates = updates.map(|(parameter, (exp_avg, exp_avg_sq))| {
                         scale(&mut parameter.grad, factor);
-                        parameter
-                            .step(&mut exp_avg[index], &mut exp_avg_sq[index], &adamw)
-                            .unwrap();
-                    }
+                        parameter.update(exp_avg, exp_avg_sq, adamw)
+                    });
+                    adamw_steps(updates.collect()).unwrap();
                 }
                 for parameter in model.parameters() {
                     let expected = golden(

@@ -180,7 +180,7 @@ fn profile(trainer: &mut Trainer, device: &Device, steps: u32) -> Result<()> {
 fn most_gflops(trainer: &Trainer) -> Result<f64> {
     let ceilings = ceiling::measure(trainer.config.threads, Duration::from_millis(500))?;
     Ok(match trainer.model.dtype() {
-        DType::BF16 => ceilings.bf16_gflops.unwrap_or(ceilings.f32_gflops),
+        DType::BF16 => ceilings.product_gflops(),
         DType::F32 => ceilings.f32_gflops,
     })
 }

@@ -80,8 +80,7 @@ impl Cuda {
             )
         };
         let unavailable = |reason: &dyn Display| {
-            let hint =
-                "nvidia-smi says what else runs on the GPU; write device: cpu to go without it";
+            let hint = "nvidia-smi says what else runs on the GPU; --device cpu goes without it";
             refused(reason, hint)
         };
         // SAFETY: all work of a device goes through one stream, so no events are

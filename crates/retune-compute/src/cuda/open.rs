@@ -89,7 +89,7 @@ fn driver() -> Result<()> {
         return Err(unavailable(
             "cuda",
             &format!("{} is not there", library("libcuda.so.1", "nvcuda.dll")),
-            "install NVIDIA's driver, or write device: cpu",
+            "install NVIDIA's driver, or compute on the CPU: --device cpu",
         ));
     }
     result::init().map_err(|e| {
@@ -149,7 +149,7 @@ pub(super) fn open(ordinal: usize) -> Result<(Arc<CudaContext>, Gpu)> {
         return Err(unavailable(
             &device(),
             &format!("its compute capability is {major}.{minor}, expected 8.0 or later"),
-            "GPUs from 2020 on have it (A100, RTX 30); write device: cpu for this machine",
+            "GPUs from 2020 on have it (A100, RTX 30); without one, --device cpu",
         ));
     }
     // SAFETY: each looks for a library, and asks one that is there for its version.

@@ -1,7 +1,7 @@
 //! Settings from a file and the command line, with all mistakes at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
@@ -86,6 +86,19 @@ impl TrainConfig {
             return Err(in_order(mistakes));
         }
         Self::finish(given, mistakes, purpose)
+    }
+
+    /// The model that the settings name, whatever is wrong with the others.
+    pub fn named_model(file: Option<&Path>, overrides: &[Override]) -> Option<PathBuf> {
+        let mut given = Given::default();
+        let mut mistakes = Vec::new();
+        if let Some(path) = file {
+            let (entries, _) = source::read(path);
+            given.add_file(path, &entries, &mut mistakes);
+        }
+        given.add_command_line(overrides, &mut mistakes);
+        let model = given.settings.get("model")?;
+        model.value.as_str().map(PathBuf::from)
     }
 
     /// These settings, which stand in `file`, with those of the command line over

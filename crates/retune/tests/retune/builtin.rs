@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::program::{Folder, model};
+use crate::program::{Folder, lines, model, row};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -147,4 +147,18 @@ fn the_builtin_base_is_written_as_a_folder_of_at_most_16_megabytes() {
     // A folder of that name is another one.
     let refused = folder.refusal(&["generate", "./builtin", "你是谁?"]);
     assert!(refused.contains("./builtin is not there"), "{refused}");
+}
+
+/// What is wrong is the setting that is wrong, and not the model's name.
+#[test]
+fn a_wrong_setting_beside_it_is_told_alone() {
+    let folder = Folder::new();
+    folder.write("data.jsonl", &lines(&[row("a", "b")]));
+    let train = ["train", "--model", "builtin", "--data", "data.jsonl"];
+    let refused = folder.refusal(&[&train[..], &["--learning_rate", "-1"]].concat());
+    assert!(
+        refused.contains("--learning_rate: expected a number above 0, found -1"),
+        "{refused}"
+    );
+    assert!(!refused.contains("builtin"), "{refused}");
 }

@@ -92,18 +92,12 @@ fn for_model(
     overrides: &[Override],
     purpose: Purpose,
 ) -> Result<(Vec<Override>, Vec<Override>)> {
-    // What is wrong with the settings is told later, all at once; some are right only
-    // with the model's own beside them.
-    let load =
-        |defaults: &[Override]| TrainConfig::load_over(defaults, file, overrides, Purpose::Print);
-    let builtin = || builtin::training_defaults(Path::new(builtin::NAME));
-    let Ok(named) = load(&[]).or_else(|_| load(&builtin())) else {
-        return Ok((overrides.to_vec(), Vec::new()));
-    };
-    let defaults = builtin::training_defaults(&named.model);
+    // What is wrong with the settings is told later, all at once.
+    let model = TrainConfig::named_model(file, overrides).unwrap_or_default();
+    let defaults = builtin::training_defaults(&model);
     let overrides = match purpose {
         Purpose::Print => overrides.to_vec(),
-        Purpose::Run => builtin::resolved(overrides, &named.model)?,
+        Purpose::Run => builtin::resolved(overrides, &model)?,
     };
     Ok((overrides, defaults))
 }

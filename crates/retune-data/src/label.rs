@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Map;
+
 use crate::error::{Error, Result};
 use crate::sample::{Content, Conversation, Role};
 use crate::tokenizer::Tokenizer;
@@ -164,7 +166,7 @@ pub fn turns(
     }
     // What comes behind the last answer is not looked at.
     let end = answers.last().map_or(0, |last| last + 1);
-    let beginnings = tokenizer.of_conversation(&messages[..end], tools)?;
+    let beginnings = tokenizer.of_conversation(&messages[..end], tools, &Map::new())?;
     let mut turns = Vec::new();
     // The text that has been cut into turns.
     let mut done = String::new();

@@ -84,6 +84,7 @@ impl Comparison {
         let general = common_of(subjects.iter().map(|subject| &subject.general));
         let taken = HeldOut {
             rows: common.iter().map(|row| rows.rows[*row].clone()).collect(),
+            left_out: Vec::new(),
             total: rows.total,
         };
         let mut scored = Vec::with_capacity(subjects.len());

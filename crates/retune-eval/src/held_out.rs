@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use retune_data::source::Place;
-use retune_data::{Content, Conversation, DataOptions, Role, Samples};
+use retune_data::{
+    BadRows, Content, Conversation, DataOptions, LabelOptions, Role, Samples, Tokenizer, label,
+};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{Error, Result};
@@ -28,6 +30,8 @@ pub struct HeldOut {
     pub rows: Vec<HeldOutRow>,
     /// How many there are in the files; more than `rows` if some were drawn.
     pub total: usize,
+    /// Rows that could not be used, with what is wrong with them.
+    pub left_out: Vec<String>,
 }
 
 impl HeldOut {
@@ -35,17 +39,22 @@ impl HeldOut {
     /// and place.
     ///
     /// # Errors
-    /// `Data` for a file or a row that cannot be used, or if there is none.
+    /// `Data` for a file that cannot be used, or a row unless `bad_rows` are skipped;
+    /// `NoRows` if there is none.
     pub fn open(
         paths: &[PathBuf],
         options: DataOptions,
+        bad_rows: BadRows,
         most: Option<usize>,
         seed: u64,
     ) -> Result<Self> {
-        let mut rows = Vec::new();
+        let (mut rows, mut left_out) = (Vec::new(), Vec::new());
         for sample in Samples::open(paths, options)? {
-            let sample = sample?;
-            rows.push(HeldOutRow::new(sample.place, sample.content));
+            match sample {
+                Ok(sample) => rows.push(HeldOutRow::new(sample.place, sample.content)),
+                Err(error) if bad_rows == BadRows::Skip => left_out.push(error.to_string()),
+                Err(error) => return Err(error.into()),
+            }
         }
         let total = rows.len();
         if total == 0 {
@@ -71,7 +80,28 @@ impl HeldOut {
                     .is_some()
             });
         }
-        Ok(Self { rows, total })
+        Ok(Self {
+            rows,
+            total,
+            left_out,
+        })
+    }
+
+    /// Leaves out the rows that do not fit a model's chat template, as if there were none.
+    pub fn leave_out_misfits(&mut self, tokenizer: &Tokenizer, system: Option<&str>) {
+        let options = LabelOptions {
+            system: system.map(str::to_owned),
+            ..LabelOptions::default()
+        };
+        let before = self.rows.len();
+        self.rows.retain(|row| {
+            let problem = label(tokenizer, &row.content, &options).err();
+            let fits = problem.is_none();
+            self.left_out
+                .extend(problem.map(|problem| row.error(problem).to_string()));
+            fits
+        });
+        self.total -= before - self.rows.len();
     }
 
     /// Whether there is something to answer in any row.

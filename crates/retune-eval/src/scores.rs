@@ -25,6 +25,8 @@ pub struct Scoring {
     pub chrf: Chrf,
     /// ROUGE.
     pub rouge: Rouge,
+    /// What makes no difference to an exact match.
+    pub exact_match: ExactMatch,
     /// The labels, where answers are labels.
     pub labels: Option<Vec<String>>,
 }
@@ -96,6 +98,7 @@ impl Scoring {
                     false => Words::default(),
                 },
             },
+            exact_match: ExactMatch::default(),
             labels: rows
                 .labels()
                 .map(|labels| labels.into_iter().map(str::to_owned).collect()),
@@ -123,7 +126,7 @@ impl Scoring {
                 .score,
             chrf: self.chrf.sentence(&answer.text, &references)?,
             rouge: self.rouge.scores(&answer.text, &references)?,
-            exact_match: ExactMatch::default().matches(&answer.text, &references)?,
+            exact_match: self.exact_match.matches(&answer.text, &references)?,
             characters: characters.len(),
             rep_4: rep_n(&characters, 4),
             longest_repeat: longest_repeated_span(&characters).map_or(0, |span| span.length()),

@@ -6,18 +6,23 @@ use retune_compute::ops::Packing;
 use retune_compute::{DType, Device};
 use retune_data::{Conversation, Tokenizer};
 use retune_model::{Adapter, Decoder, OpenOptions, Tuning};
+use serde_json::{Map, Value as Json};
 
 use crate::error::Result;
-use crate::generator::Request;
+use crate::generator::{Generator, Request};
 use crate::grammar::Grammars;
 use crate::sampling::Sampling;
 use crate::source::Source;
 
 /// How a model is opened for generation.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct AssistantOptions {
     /// The type of products' factors; bf16 where the device multiplies it.
     pub dtype: Option<DType>,
+    /// How answers are sampled where the model's `generation_config.json` says nothing.
+    pub sampling: Sampling,
+    /// What chat templates get beside a conversation, such as Qwen3's `enable_thinking`.
+    pub template_arguments: Map<String, Json>,
 }
 
 /// A model, its adapter and its tokenizer.
@@ -33,6 +38,8 @@ pub struct Assistant {
     pub tokenizer: Arc<Tokenizer>,
     /// How its makers would have it sampled.
     pub sampling: Sampling,
+    /// What its chat template gets beside a conversation.
+    pub template_arguments: Map<String, Json>,
     /// Made when the first is asked for, and had by all that have the model.
     grammars: Arc<OnceLock<Grammars>>,
 }
@@ -57,7 +64,8 @@ impl Assistant {
         };
         let model = Decoder::open(&source.model, device, &open)?;
         Ok(Self {
-            sampling: Sampling::of_model(&source.model)?,
+            sampling: options.sampling.over_model(&source.model)?,
+            template_arguments: options.template_arguments.clone(),
             adapter: adapter_of(&source, &model)?,
             source,
             model: Arc::new(model),
@@ -97,6 +105,7 @@ impl Assistant {
             adapter: adapter_of(source, &self.model)?,
             model: Arc::clone(&self.model),
             sampling: self.sampling.clone(),
+            template_arguments: self.template_arguments.clone(),
             source: source.clone(),
             grammars: Arc::clone(&self.grammars),
         }))
@@ -120,14 +129,53 @@ impl Assistant {
     /// # Errors
     /// `Tokens`: those of the template.
     pub fn request(&self, conversation: Conversation, sampling: Sampling) -> Result<Request> {
-        let conversation = conversation.with_default_system(self.source.system.as_deref());
+        self.request_with(conversation, &Map::new(), sampling)
+    }
+
+    /// The same, where the chat template gets `arguments` too.
+    ///
+    /// # Errors
+    /// `Tokens`: those of the template.
+    pub fn request_with(
+        &self,
+        conversation: Conversation,
+        arguments: &Map<String, Json>,
+        sampling: Sampling,
+    ) -> Result<Request> {
+        let system = self.source.system.as_deref();
+        // Without a template, it has no place.
+        let system = system.filter(|_| self.tokenizer.has_template());
         Ok(Request {
-            prompt: self.tokenizer.prompt_ids(&conversation)?,
+            prompt: self.prompt_ids(&conversation.with_default_system(system), arguments)?,
             adapter: self.adapter.clone(),
             sampling,
             grammar: None,
             prompt_logprobs: None,
         })
+    }
+
+    /// What answers `request`, with just the room that it takes.
+    ///
+    /// # Errors
+    /// Those of [`Request::check`]; `Model` if memory runs out.
+    pub fn generator_for(&self, request: &Request) -> Result<Generator<'_>> {
+        let tokens = request.prompt.len() + request.check(&self.model, usize::MAX)?;
+        Generator::new(&self.model, &self.tokenizer, tokens)
+    }
+
+    /// What the model is given of `conversation`; its template gets `arguments`, over those
+    /// that it was opened with.
+    ///
+    /// # Errors
+    /// `Tokens`: those of the template.
+    pub fn prompt_ids(
+        &self,
+        conversation: &Conversation,
+        arguments: &Map<String, Json>,
+    ) -> Result<Vec<u32>> {
+        let mut all = self.template_arguments.clone();
+        all.extend(arguments.clone());
+        Ok(self.tokenizer.prompt_ids(conversation, &all)?)
     }
 }
 

@@ -29,6 +29,16 @@ impl Sampling {
     /// # Errors
     /// `File` if that file is there and cannot be read.
     pub fn of_model(folder: &Path) -> Result<Self> {
+        Self::default().over_model(folder)
+    }
+
+    /// The defaults of the model in `folder`; these where its `generation_config.json` says
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Sampling::of_model`].
+    pub fn over_model(&self, folder: &Path) -> Result<Self> {
+        let default = self.clone();
         let path = folder.join("generation_config.json");
         let problem = |problem: String| Error::File {
             path: path.clone(),
@@ -37,7 +47,7 @@ impl Sampling {
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
+                return Ok(default);
             }
             Err(error) => return Err(problem(format!("cannot be read: {error}"))),
         };
@@ -45,7 +55,6 @@ impl Sampling {
             .map_err(|error| problem(format!("is no JSON object: {error}")))?;
         let found: GenerationConfig = serde_json::from_value(record.into())
             .map_err(|error| problem(format!("is no generation configuration: {error}")))?;
-        let default = Self::default();
         let sampling = Self {
             do_sample: found.do_sample.unwrap_or(default.do_sample),
             temperature: found.temperature.unwrap_or(default.temperature),

@@ -111,12 +111,17 @@ impl Source {
                 });
             }
         };
+        let chat_template = match text(&about, "chat_template") {
+            Some(template) => Some(template),
+            // PEFT's folders have that of the training in files of their own.
+            None => retune_data::chat_template_of(folder)?,
+        };
         Ok(Self {
             model,
             adapter: Some(folder.to_path_buf()),
             trained_from: None,
             system: text(&about, "system"),
-            chat_template: text(&about, "chat_template"),
+            chat_template,
         })
     }
 }

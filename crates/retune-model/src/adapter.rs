@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use retune_compute::Tensor;
 use retune_compute::ops::{
     Epilogue, FrozenWeight, LowRank, Packing, Weight, cast, gather_rows, linear_forward,
     scatter_rows,
 };
-use retune_compute::{DType, Tensor};
 
 use crate::cache::NextTokens;
 use crate::decoder::Decoder;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layers::Pass;
 use crate::lora_config::LoraConfig;
 use crate::open::{LinearShape, Tuning, linears, lora_name};
@@ -48,14 +48,7 @@ impl Adapter {
     /// that the configuration names.
     pub fn open(folder: &Path, model: &Decoder) -> Result<Self> {
         let config = LoraConfig::open(folder)?;
-        let path = folder.join("adapter_model.safetensors");
-        if !path.is_file() && folder.join("adapter_model.bin").is_file() {
-            return Err(Error::File {
-                path,
-                problem: "is missing, and adapter_model.bin is a pickle, which may run anything\nhint: let PEFT save it with safe_serialization=True".to_owned(),
-            });
-        }
-        let weights = Weights::open_file(&path)?;
+        let weights = Weights::open_adapter(folder)?;
         let shapes: Vec<LinearShape> = linears(model.config()).collect();
         let meant = |shape: &&LinearShape| config.target_modules.contains(&shape.name);
         let wanted = Tuning::Lora(config.clone()).trained(model.config());
@@ -63,14 +56,7 @@ impl Adapter {
         let device = model.device();
         let read = |name: String| -> Result<Tensor> {
             // By way of f32, as for training.
-            let value = weights.tensor(device, &name, DType::F32)?;
-            match value.to_f32_vec().iter().all(|number| number.is_finite()) {
-                true => Ok(cast(&value, model.dtype())?),
-                false => Err(Error::File {
-                    path: path.clone(),
-                    problem: format!("holds a number that is not finite in {name}"),
-                }),
-            }
+            Ok(cast(&weights.finite(device, &name)?, model.dtype())?)
         };
         let pair = |shape: &LinearShape| -> Result<Option<LowRankPair>> {
             if !meant(&shape) {

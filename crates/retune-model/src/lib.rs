@@ -35,7 +35,7 @@ pub use open::{OpenOptions, Tuning, head_packing};
 pub use parameter::Parameter;
 pub use pattern::name_matches;
 pub use registry::MODEL_TYPES;
-pub use save::copy_model_files;
+pub use save::{CONFIG_FILES, copy_files};
 pub use shape::ShapeOptions;
 pub use weights::Weights;
 pub use write::{Durability, write_tensors};

@@ -47,6 +47,9 @@ pub struct LoraConfig {
     pub target_modules: TargetModules,
 }
 
+/// PEFT's ways of beginning with factors of the base's own weights, which it takes from them.
+const CHANGE_THE_BASE: [&str; 4] = ["pissa", "olora", "corda", "loftq"];
+
 impl LoraConfig {
     /// The factor of the low-rank term.
     pub fn scale(&self) -> f32 {
@@ -80,16 +83,33 @@ impl LoraConfig {
                 "expected peft_type LORA, found {found}"
             )));
         }
-        for flag in ["use_dora", "lora_bias", "fan_in_fan_out"] {
+        for flag in ["use_dora", "use_qalora", "lora_bias", "fan_in_fan_out"] {
             if value.get(flag).and_then(serde_json::Value::as_bool) == Some(true) {
                 return Err(unsupported(format!("{flag} is not supported")));
             }
+        }
+        // They change the base's weights, without which their factors mean nothing.
+        let init = value
+            .get("init_lora_weights")
+            .and_then(serde_json::Value::as_str);
+        if let Some(init) =
+            init.filter(|init| CHANGE_THE_BASE.iter().any(|it| init.starts_with(it)))
+        {
+            return Err(unsupported(format!(
+                "init_lora_weights {init} is not supported: the adapter belongs to a base whose weights were changed\nhint: have PEFT save it as one of the unchanged base, with path_initial_model_for_weight_conversion"
+            )));
         }
         for field in [
             "rank_pattern",
             "alpha_pattern",
             "modules_to_save",
             "layers_to_transform",
+            "layer_replication",
+            "exclude_modules",
+            "target_parameters",
+            "trainable_token_indices",
+            "alora_invocation_tokens",
+            "use_bdlora",
         ] {
             let empty = match value.get(field) {
                 None | Some(serde_json::Value::Null) => true,
@@ -103,6 +123,13 @@ impl LoraConfig {
         }
         let config: Self =
             serde_json::from_value(value).map_err(|error| unsupported(error.to_string()))?;
+        if let TargetModules::Name(name) = &config.target_modules
+            && name.contains(|c: char| !(c.is_alphanumeric() || "_-.".contains(c)))
+        {
+            return Err(unsupported(format!(
+                "target_modules {name:?} is a regular expression, which is not supported\nhint: write the names of the layers as a list"
+            )));
+        }
         if config.r == 0 {
             return Err(unsupported("expected r of at least 1, found 0".to_owned()));
         }

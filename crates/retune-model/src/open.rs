@@ -153,13 +153,12 @@ impl Decoder {
         .decoder()
     }
 
-    /// Puts the values of PEFT's `adapter_model.safetensors` in the place of
-    /// LoRA's.
+    /// Puts an adapter's values, by PEFT's names, in the place of LoRA's.
     ///
     /// # Errors
-    /// `File`; `Tensors` with all that does not fit.
-    pub fn load_adapter(&mut self, file: &Path) -> Result<()> {
-        let weights = Weights::open_file(file)?;
+    /// `Tensors` with all that does not fit; `File` if they cannot be read, or one is no
+    /// number.
+    pub fn load_adapter(&mut self, weights: &Weights) -> Result<()> {
         let dtype = self.dtype;
         let mut parameters = self.parameters();
         parameters.retain(|parameter| parameter.name.contains(".lora_"));
@@ -170,7 +169,7 @@ impl Decoder {
         weights.check(&wanted, |_| false)?;
         for parameter in parameters {
             let device = parameter.value.device().clone();
-            let value = weights.tensor(&device, &parameter.name, DType::F32)?;
+            let value = weights.finite(&device, &parameter.name)?;
             *parameter = Parameter::new(parameter.name.clone(), value, dtype)?;
         }
         Ok(())

@@ -15,25 +15,19 @@ use crate::parameter::Parameter;
 use crate::weights::Weights;
 use crate::write::{Durability, write_json, write_tensors};
 
-/// What of a model's folder belongs to its tokenizer and configuration.
-const MODEL_FILES: [&str; 9] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-];
+/// What of a model's folder says how it computes and is sampled.
+pub const CONFIG_FILES: [&str; 2] = ["config.json", "generation_config.json"];
 
-/// Copies what a model's folder holds beside its weights, as far as it is there.
+/// Copies files of these names from one folder to another, as far as they are there.
 ///
 /// # Errors
 /// `File` if a file cannot be read or written.
-pub fn copy_model_files(from: &Path, to: &Path) -> Result<()> {
-    for name in MODEL_FILES {
+pub fn copy_files<'a>(
+    from: &Path,
+    to: &Path,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
+    for name in names {
         let (source, target) = (from.join(name), to.join(name));
         if source.exists() {
             // Only the bytes: the model's files may be read-only.

@@ -46,6 +46,10 @@ impl Weights {
     pub fn open(folder: &Path) -> Result<Self> {
         let single = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
+        if !single.exists() && !index.exists() {
+            refuse_pickle(&single, &folder.join("pytorch_model.bin"))?;
+            refuse_pickle(&single, &folder.join("pytorch_model.bin.index.json"))?;
+        }
         if single.exists() || !index.exists() {
             return Self::open_file(&single);
         }
@@ -73,6 +77,18 @@ impl Weights {
             path: folder.to_path_buf(),
             entries,
         })
+    }
+
+    /// Opens `adapter_model.safetensors` in an adapter's folder.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_adapter(folder: &Path) -> Result<Self> {
+        let path = folder.join("adapter_model.safetensors");
+        if !path.exists() {
+            refuse_pickle(&path, &folder.join("adapter_model.bin"))?;
+        }
+        Self::open_file(&path)
     }
 
     /// Opens one safetensors file.
@@ -151,6 +167,21 @@ impl Weights {
         })
     }
 
+    /// A tensor in f32, of which each number is one.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`]; `File` if one is infinite or NaN.
+    pub(crate) fn finite(&self, device: &Device, name: &str) -> Result<Tensor> {
+        let value = self.tensor(device, name, DType::F32)?;
+        match value.to_f32_vec().iter().all(|number| number.is_finite()) {
+            true => Ok(value),
+            false => Err(file_error(
+                &self.path,
+                format!("holds a number that is not finite in {name}"),
+            )),
+        }
+    }
+
     /// A tensor as `dtype`, whatever it is in the file: bf16, f16 or f32.
     ///
     /// # Errors
@@ -200,6 +231,23 @@ fn widened(bytes: &[u8]) -> Vec<u8> {
         .collect()
 }
 
+/// Says what to do about weights that are there as a pickle instead of in `path`.
+fn refuse_pickle(path: &Path, pickle: &Path) -> Result<()> {
+    if !pickle.is_file() {
+        return Ok(());
+    }
+    let name = pickle.file_name().unwrap_or_default().display();
+    Err(file_error(
+        path,
+        format!(
+            "is missing, and {name} is a pickle, which may run anything\nhint: have transformers or PEFT save it with safe_serialization=True"
+        ),
+    ))
+}
+
+/// How git-lfs begins what it leaves in place of a large file.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
+
 fn read_entries(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<()> {
     let length = std::fs::metadata(path)
         .map_err(|error| unreadable(path, &error))?
@@ -207,6 +255,13 @@ fn read_entries(path: &Path, entries: &mut BTreeMap<String, Entry>) -> Result<()
     let broken = |problem: String| file_error(path, format!("is no safetensors file: {problem}"));
     if length < 8 {
         return Err(broken("it is shorter than a header".into()));
+    }
+    let start = read_at(path, 0, length.min(LFS_POINTER.len() as u64) as usize)?;
+    if start == LFS_POINTER {
+        return Err(file_error(
+            path,
+            "is git-lfs's note of a file that was not fetched\nhint: git lfs install, then git lfs pull in its folder",
+        ));
     }
     let size = read_at(path, 0, 8)?;
     let size = u64::from_le_bytes(size.try_into().unwrap_or_default());

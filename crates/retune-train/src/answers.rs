@@ -2,6 +2,7 @@
 
 use retune_data::{Conversation, Message, Role};
 use retune_model::{KvCache, NextTokens};
+use serde_json::Map;
 
 use crate::error::Result;
 use crate::trainer::Trainer;
@@ -25,12 +26,13 @@ impl Trainer {
 
     fn answer(&self, prompt: &str) -> Result<String> {
         let tokenizer = self.data.tokenizer();
+        let system = self.config.system.as_deref();
         let conversation = Conversation {
             messages: vec![Message::new(Role::User, prompt)],
             tools: Vec::new(),
         }
-        .with_default_system(self.config.system.as_deref());
-        let prompt = tokenizer.prompt_ids(&conversation)?;
+        .with_default_system(system.filter(|_| tokenizer.has_template()));
+        let prompt = tokenizer.prompt_ids(&conversation, &Map::new())?;
         let most = self.config.sample_max_new_tokens;
         let tokens = prompt.len() + most;
         let mut cache = KvCache::new(&self.model, tokens)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use retune_compute::{CpuOptions, CudaOptions, DType, Device};
 use retune_model::{
-    Decoder, LoraConfig, ModelConfig, OpenOptions, TargetModules, Tuning, name_matches,
+    Decoder, LoraConfig, ModelConfig, OpenOptions, TargetModules, Tuning, Weights, name_matches,
 };
 
 use crate::checkpoint::{Changes, Checkpoint, Origin};
@@ -68,7 +68,7 @@ impl Prepared {
                 ),
             });
         }
-        let schedule = schedule(&config, data.course.steps_per_epoch());
+        let schedule = schedule(&config, data.course.steps_per_epoch())?;
         Ok(Self {
             config,
             data,
@@ -182,7 +182,7 @@ impl Prepared {
         let folder = checkpoint.filter(|_| full).unwrap_or(&self.config.model);
         let mut model = Decoder::open(folder, device, &options)?;
         if let Some(adapter) = &self.config.adapter {
-            model.load_adapter(&adapter.join("adapter_model.safetensors"))?;
+            model.load_adapter(&Weights::open_adapter(adapter)?)?;
         }
         Ok(model)
     }
@@ -282,15 +282,23 @@ fn check_names(config: &TrainConfig, tuning: &Tuning, model: &ModelConfig) -> Re
     }
 }
 
-fn schedule(config: &TrainConfig, steps_per_epoch: u64) -> Schedule {
+fn schedule(config: &TrainConfig, steps_per_epoch: u64) -> Result<Schedule> {
     let epochs = (config.num_train_epochs * steps_per_epoch as f64).ceil() as u64;
     let total_steps = config.max_steps.unwrap_or(epochs).max(1);
     let share = (config.warmup_ratio * total_steps as f64).ceil() as u64;
-    Schedule {
+    let warmup_steps = config.warmup_steps.unwrap_or(share);
+    if warmup_steps > total_steps {
+        return Err(Error::Data {
+            problem: format!(
+                "warmup_steps: expected at most {total_steps}, the steps of the run, found {warmup_steps}: the rate would never arrive\nhint: write warmup_ratio: 0.1 instead"
+            ),
+        });
+    }
+    Ok(Schedule {
         kind: config.lr_scheduler_type,
         learning_rate: config.learning_rate,
         min_lr: config.min_lr,
-        warmup_steps: config.warmup_steps.unwrap_or(share),
+        warmup_steps,
         total_steps,
-    }
+    })
 }

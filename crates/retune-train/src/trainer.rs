@@ -30,7 +30,7 @@ pub struct Progress {
     pub tokens: u64,
     /// The lowest validation loss, and the step behind which it was found.
     pub best: Option<(u64, f64)>,
-    /// Validations since then.
+    /// Validations since the loss last fell by `early_stopping_threshold` or more.
     pub validations_since_best: u32,
     /// The step behind which the model was validated last.
     pub validated: Option<u64>,
@@ -334,7 +334,7 @@ impl Trainer {
     }
 
     /// Whether the model has to be validated before the next step. Before the first
-    /// one, it is what training has to be better than.
+    /// one, it shows where training begins.
     fn validation_is_due(&self) -> bool {
         let step = self.progress.step;
         let last = step == self.schedule.total_steps;
@@ -355,16 +355,19 @@ impl Trainer {
             observer.event(self, Event::Validated(&found, &progress))?;
             return Ok(false);
         }
-        let threshold = self.config.early_stopping_threshold;
-        let best = self.progress.best;
+        let best = self.progress.best.map(|(_, loss)| loss);
         // One that is no number is never the best, whatever there was before.
-        let better =
-            found.loss.is_finite() && best.is_none_or(|(_, best)| found.loss < best - threshold);
+        let lower_by = |least: f64| {
+            found.loss.is_finite() && best.is_none_or(|best| found.loss < best - least)
+        };
+        // As in Hugging Face, the threshold says only how long training goes on.
+        match lower_by(self.config.early_stopping_threshold) {
+            true => self.progress.validations_since_best = 0,
+            false => self.progress.validations_since_best += 1,
+        }
+        let better = lower_by(0.0);
         if better {
             self.progress.best = Some((self.progress.step, found.loss));
-            self.progress.validations_since_best = 0;
-        } else {
-            self.progress.validations_since_best += 1;
         }
         let progress = self.progress.clone();
         observer.event(self, Event::Validated(&found, &progress))?;

@@ -66,15 +66,19 @@ pub(crate) fn resolved(overrides: &[Override], model: &Path) -> Result<Vec<Overr
     let folder = resolve(model)?;
     let mut overrides = overrides.to_vec();
     if folder != model {
-        let is_model = |name: &str| name == "model" || ALIASES.contains(&(name, "model"));
-        overrides.retain(|given| !is_model(&given.name));
-        overrides.push(Override {
-            name: "model".to_owned(),
-            values: vec![folder.display().to_string()],
-            option: "model=".to_owned(),
-        });
+        replace(&mut overrides, "model", &folder);
     }
     Ok(overrides)
+}
+
+/// Puts `folder` in the place of what `overrides` say of the setting `name`.
+pub(crate) fn replace(overrides: &mut Vec<Override>, name: &'static str, folder: &Path) {
+    overrides.retain(|given| given.name != name && !ALIASES.contains(&(&given.name, name)));
+    overrides.push(Override {
+        name: name.to_owned(),
+        values: vec![folder.display().to_string()],
+        option: format!("{name}="),
+    });
 }
 
 /// How it is trained, where nothing else is said: so small a model is trained as a whole,

@@ -69,6 +69,7 @@ pub(crate) fn of_command(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCo
 fn code(error: &anyhow::Error) -> u8 {
     use retune_compute::Error as Compute;
     use retune_eval::Error as Eval;
+    use retune_export::Error as Export;
     use retune_generate::Error as Generate;
     use retune_model::Error as Model;
     use retune_serve::Error as Serve;
@@ -76,18 +77,22 @@ fn code(error: &anyhow::Error) -> u8 {
     let train = error.downcast_ref::<Train>();
     let eval = error.downcast_ref::<Eval>();
     let serve = error.downcast_ref::<Serve>();
+    let export = error.downcast_ref::<Export>();
     let generate = match (eval, serve) {
         (Some(Eval::Generate(error)), _) | (_, Some(Serve::Generate(error))) => Some(error),
         _ => error.downcast_ref::<Generate>(),
     };
-    let model = match (train, generate, eval) {
+    let model = match (train, generate, eval, export) {
         (Some(Train::Model(error)), ..)
-        | (_, Some(Generate::Model(error)), _)
-        | (.., Some(Eval::Model(error))) => Some(error),
+        | (_, Some(Generate::Model(error)), ..)
+        | (_, _, Some(Eval::Model(error)), _)
+        | (.., Some(Export::Model(error))) => Some(error),
         _ => error.downcast_ref::<Model>(),
     };
-    let compute = match (train, model) {
-        (Some(Train::Compute(error)), _) | (_, Some(Model::Compute(error))) => Some(error),
+    let compute = match (train, model, export) {
+        (Some(Train::Compute(error)), ..)
+        | (_, Some(Model::Compute(error)), _)
+        | (.., Some(Export::Compute(error))) => Some(error),
         _ => error.downcast_ref::<Compute>(),
     };
     if matches!(serve, Some(Serve::Engine)) {
@@ -102,7 +107,7 @@ fn code(error: &anyhow::Error) -> u8 {
         ) => INPUT,
         Some(_) => OURS,
         None if train.is_some() || generate.is_some() || eval.is_some() => INPUT,
-        None if model.is_some() || serve.is_some() => INPUT,
+        None if model.is_some() || serve.is_some() || export.is_some() => INPUT,
         // A disk that is full, standard output that cannot be written.
         None if error.is::<std::io::Error>() => INPUT,
         None if error.is::<InputFault>() || error.is::<retune_data::Error>() => INPUT,

@@ -1,5 +1,7 @@
 //! What the program writes to files and to the terminal.
 
+use std::borrow::Cow;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -10,7 +12,7 @@ use crate::outcome::input_fault;
 /// Text of a user's data as it may reach a terminal: characters that would steer
 /// it, or are not seen, become U+FFFD.
 pub(crate) fn plain(text: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\n';
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     let shown = text.chars().map(|c| {
         if steers(c) || is_invisible(c) {
             '\u{fffd}'
@@ -19,6 +21,15 @@ pub(crate) fn plain(text: &str) -> String {
         }
     });
     shown.collect()
+}
+
+/// An answer as it is written to standard output: [`plain`] on a terminal, and to a file or
+/// another program as it is.
+pub(crate) fn answer_text(text: &str) -> Cow<'_, str> {
+    match std::io::stdout().is_terminal() {
+        true => plain(text).into(),
+        false => text.into(),
+    }
 }
 
 /// How many there are, and the word for it.

@@ -1,7 +1,7 @@
 //! SwiGLU and GELU.
 
 use super::Cpu;
-use super::math::{normal, sigmoid};
+use super::math::{normal, sigmoid, silu};
 use super::split::{RowsMut, rows_per_task};
 use super::vector::{Formula, Vector, map};
 use crate::Tensor;
@@ -72,7 +72,7 @@ struct SwiGlu;
 impl Formula<1, 1> for SwiGlu {
     #[inline(always)]
     fn apply<V: Vector>(self, gate: V, [up]: [V; 1]) -> [V; 1] {
-        [gate * sigmoid(gate) * up]
+        [silu(gate) * up]
     }
 }
 

@@ -56,16 +56,11 @@ fn rms_forward_rows<X: Element, Y: Element>(
     let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
     for ((x, y), rstd) in rows.zip(rstd) {
         *rstd = 1.0 / (sum_of_squares(tier, x) / width as f32 + eps).sqrt();
-        map(
-            tier,
-            Normalise {
-                mean: None,
-                rstd: *rstd,
-            },
-            x,
-            [weight],
-            [y],
-        );
+        let normalise = Normalise {
+            mean: None,
+            rstd: *rstd,
+        };
+        map(tier, normalise, x, [weight], [y]);
     }
 }
 

@@ -20,9 +20,9 @@ pub(super) trait Vector:
     fn splat(value: f32) -> Self;
     /// `self · b + c`, rounded once where the processor can.
     fn mul_add(self, b: Self, c: Self) -> Self;
-    /// `eˣ` to 2 units in the last place; results below the smallest normal
-    /// number may be 0.
-    fn exp(self) -> Self;
+    /// `e⁻ˣ` to 2 units in the last place, or to 6e-6 of itself where results
+    /// are rounded to bf16; results below the smallest normal number may be 0.
+    fn exp_of_negative(self) -> Self;
     fn abs(self) -> Self;
     /// `then` where `self` is negative, else `otherwise`.
     fn if_negative(self, then: Self, otherwise: Self) -> Self;
@@ -126,8 +126,8 @@ impl<const FUSED: bool> Vector for Scalar<FUSED> {
         Self(multiply_add::<FUSED>(self.0, b.0, c.0))
     }
     #[inline(always)]
-    fn exp(self) -> Self {
-        Self(math::exp::<FUSED>(self.0))
+    fn exp_of_negative(self) -> Self {
+        Self(math::exp::<FUSED>(-self.0))
     }
     #[inline(always)]
     fn abs(self) -> Self {
@@ -146,7 +146,9 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::ops::{Add, Div, Mul, Sub};
 
-    use super::super::math::{EXP_COEFFICIENTS, LN_2_HIGH, LN_2_LOW, LOG2_E};
+    use std::f32::consts::LN_2;
+
+    use super::super::math::{EXP_COEFFICIENTS, EXP_SHORT, LN_2_HIGH, LN_2_LOW, LOG2_E};
     use super::{Formula, Vector, map_scalars};
     use crate::dtype::{DType, Element};
 
@@ -199,17 +201,43 @@ mod x86 {
         more: [&[B]; N],
         results: [&mut [Y]; M],
     ) {
+        match Y::DTYPE {
+            DType::F32 => {
+                map_precisely::<BF16, false, _, _, _, N, M>(formula, first, more, results)
+            }
+            DType::BF16 => {
+                map_precisely::<BF16, true, _, _, _, N, M>(formula, first, more, results)
+            }
+        }
+    }
+
+    /// `ROUNDED`: results are rounded to bf16.
+    #[inline(always)]
+    fn map_precisely<
+        const BF16: bool,
+        const ROUNDED: bool,
+        A: Element,
+        B: Element,
+        Y: Element,
+        const N: usize,
+        const M: usize,
+    >(
+        formula: impl Formula<N, M>,
+        first: &[A],
+        more: [&[B]; N],
+        results: [&mut [Y]; M],
+    ) {
         let mut results = results;
         let (chunks, rest) = first.as_chunks::<LANES>();
         for (chunk, first) in chunks.iter().enumerate() {
             let start = chunk * LANES;
-            let mut loaded = [Register::<BF16>::splat(0.0); N];
+            let mut loaded = [Register::<ROUNDED>::splat(0.0); N];
             for (register, slice) in loaded.iter_mut().zip(&more) {
                 *register = Register::load(slice[start..].first_chunk().expect("equally long"));
             }
-            let values = formula.apply(Register::<BF16>::load(first), loaded);
+            let values = formula.apply(Register::<ROUNDED>::load(first), loaded);
             for (result, value) in results.iter_mut().zip(values) {
-                value.store(result[start..].first_chunk_mut().expect("equally long"));
+                value.store::<BF16, _>(result[start..].first_chunk_mut().expect("equally long"));
             }
         }
         if rest.is_empty() {
@@ -217,14 +245,14 @@ mod x86 {
         }
         // The last few elements, with zeros behind them.
         let start = chunks.len() * LANES;
-        let mut loaded = [Register::<BF16>::splat(0.0); N];
+        let mut loaded = [Register::<ROUNDED>::splat(0.0); N];
         for (register, slice) in loaded.iter_mut().zip(&more) {
             *register = Register::load(&padded(&slice[start..]));
         }
-        let values = formula.apply(Register::<BF16>::load(&padded(rest)), loaded);
+        let values = formula.apply(Register::<ROUNDED>::load(&padded(rest)), loaded);
         for (result, value) in results.iter_mut().zip(values) {
             let mut stored = [Y::default(); LANES];
-            value.store(&mut stored);
+            value.store::<BF16, _>(&mut stored);
             result[start..].copy_from_slice(&stored[..rest.len()]);
         }
     }
@@ -235,11 +263,11 @@ mod x86 {
         padded
     }
 
-    /// Sixteen numbers.
+    /// Sixteen numbers. `ROUNDED` is as in [`map_precisely`].
     #[derive(Clone, Copy)]
-    struct Register<const BF16: bool>(__m512);
+    struct Register<const ROUNDED: bool>(__m512);
 
-    impl<const BF16: bool> Register<BF16> {
+    impl<const ROUNDED: bool> Register<ROUNDED> {
         #[inline(always)]
         fn load<E: Element>(elements: &[E; LANES]) -> Self {
             let start = elements.as_ptr();
@@ -259,19 +287,19 @@ mod x86 {
         /// Rounds as [`Element::from_f32`] does, but that AVX512-BF16 makes
         /// zeros of numbers below the smallest normal one.
         #[inline(always)]
-        fn store<E: Element>(self, elements: &mut [E; LANES]) {
+        fn store<const BF16: bool, E: Element>(self, elements: &mut [E; LANES]) {
             let start = elements.as_mut_ptr();
             // SAFETY: as for `load`.
             unsafe {
                 match E::DTYPE {
                     DType::F32 => _mm512_storeu_ps(start.cast(), self.0),
-                    DType::BF16 => _mm256_storeu_si256(start.cast(), self.rounded()),
+                    DType::BF16 => _mm256_storeu_si256(start.cast(), self.to_bf16::<BF16>()),
                 }
             }
         }
 
         #[inline(always)]
-        fn rounded(self) -> __m256i {
+        fn to_bf16<const BF16: bool>(self) -> __m256i {
             // SAFETY: the processor has the instructions, as the module demands.
             unsafe {
                 if BF16 {
@@ -289,7 +317,7 @@ mod x86 {
         }
     }
 
-    operators! { Register<const BF16: bool>:
+    operators! { Register<const ROUNDED: bool>:
         // SAFETY: the processor has AVX-512, as the module demands.
         Add add |a, b| unsafe { _mm512_add_ps(a, b) };
         // SAFETY: as above.
@@ -300,7 +328,7 @@ mod x86 {
         Div div |a, b| unsafe { _mm512_div_ps(a, b) };
     }
 
-    impl<const BF16: bool> Vector for Register<BF16> {
+    impl<const ROUNDED: bool> Vector for Register<ROUNDED> {
         #[inline(always)]
         fn splat(value: f32) -> Self {
             // SAFETY: the processor has AVX-512, as the module demands.
@@ -312,8 +340,7 @@ mod x86 {
             Self(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
         }
         #[inline(always)]
-        fn exp(self) -> Self {
-            let [c5, c4, c3, c2, c1, c0] = EXP_COEFFICIENTS.map(Self::splat);
+        fn exp_of_negative(self) -> Self {
             // Beyond these bounds the result is 0 or infinity. The second
             // operand is the result where one is NaN.
             // SAFETY: as above.
@@ -323,16 +350,29 @@ mod x86 {
             });
             // SAFETY: as above.
             let exponent = Self(unsafe {
-                _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>((x * Self::splat(LOG2_E)).0)
+                _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>((x * Self::splat(-LOG2_E)).0)
             });
-            let r = exponent.mul_add(Self::splat(-LN_2_HIGH), x);
-            let r = exponent.mul_add(Self::splat(-LN_2_LOW), r);
-            let square = r * r;
-            let high = c5.mul_add(r, c4);
-            let middle = c3.mul_add(r, c2);
-            let low = c1.mul_add(r, c0);
-            let p = high.mul_add(square, middle).mul_add(square, low);
-            let mantissa = p.mul_add(square, r) + Self::splat(1.0);
+            // What is left of −x.
+            // SAFETY: as above.
+            let less =
+                |part| Self(unsafe { _mm512_fnmsub_ps(exponent.0, _mm512_set1_ps(part), x.0) });
+            let one = Self::splat(1.0);
+            let mantissa = if ROUNDED {
+                let [c2, c1, c0] = EXP_SHORT.map(Self::splat);
+                let r = less(LN_2);
+                let square = r * r;
+                let p = c2.mul_add(square, c1.mul_add(r, c0));
+                p.mul_add(square, r + one)
+            } else {
+                let [c5, c4, c3, c2, c1, c0] = EXP_COEFFICIENTS.map(Self::splat);
+                let r = exponent.mul_add(Self::splat(-LN_2_LOW), less(LN_2_HIGH));
+                let square = r * r;
+                let high = c5.mul_add(r, c4);
+                let middle = c3.mul_add(r, c2);
+                let low = c1.mul_add(r, c0);
+                let p = high.mul_add(square, middle).mul_add(square, low);
+                p.mul_add(square, r) + one
+            };
             // SAFETY: as above.
             Self(unsafe { _mm512_scalef_ps(mantissa.0, exponent.0) })
         }

@@ -69,6 +69,20 @@ pub(super) fn template_sources(folder: &Path, config: &Map<String, Json>) -> Res
     }
 }
 
+/// The chat template that a folder holds beside a tokenizer's configuration, if there is one.
+///
+/// # Errors
+/// `File` if what is there cannot be read.
+pub fn chat_template_of(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join("tokenizer_config.json");
+    let config = match path.exists() {
+        true => serde_json::from_slice(&read(&path)?)
+            .map_err(|error| wrong(&path, format!("is no JSON object: {error}")))?,
+        false => Map::new(),
+    };
+    Ok(template_sources(folder, &config)?.plain)
+}
+
 pub(super) fn template_file(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|error| wrong(path, format!("is not UTF-8: {error}")))
 }

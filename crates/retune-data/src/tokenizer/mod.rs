@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::sample::{Conversation, Message, Role};
 use crate::template::{Beginnings, ChatTemplate};
 
+pub use folder::chat_template_of;
 use folder::{
     Sources, added_texts, parsed, read, special_tokens, stop_tokens, template_file,
     template_sources, wrong,
@@ -95,10 +96,15 @@ impl Tokenizer {
             Json::Object(variables.clone()).to_string().as_bytes(),
         );
         let sources = match template {
-            Some(template) => Sources {
-                plain: Some(template),
-                tools: None,
-            },
+            Some(template) => {
+                // The model's own template brings along the one that it has for tools.
+                let own = template_sources(folder, &config).ok();
+                let own = own.filter(|own| own.plain.as_deref() == Some(&template));
+                own.unwrap_or(Sources {
+                    plain: Some(template),
+                    tools: None,
+                })
+            }
             None => template_sources(folder, &config)?,
         };
         let depends_on_date = [&sources.plain, &sources.tools]
@@ -164,15 +170,16 @@ impl Tokenizer {
         tools: &[Json],
         prompt: bool,
     ) -> Result<String> {
-        let conversation = self.of_conversation(messages, tools)?;
+        let conversation = self.of_conversation(messages, tools, &Map::new())?;
         conversation.render(messages.len(), prompt)
     }
 
-    /// The same for the beginnings of `messages`.
+    /// The same for the beginnings of `messages`, where the template also gets `arguments`.
     pub(crate) fn of_conversation(
         &self,
         messages: &[Message],
         tools: &[Json],
+        arguments: &Map<String, Json>,
     ) -> Result<Beginnings<'_>> {
         let template = match (&self.tool_template, &self.template) {
             (Some(template), _) if !tools.is_empty() => template,
@@ -192,7 +199,11 @@ impl Tokenizer {
                     .collect::<Result<_>>()?,
             ),
         };
-        let mut variables = self.variables.clone();
+        let mut variables = Map::new();
+        for (name, value) in arguments {
+            variables.insert(name.clone(), guarded(&self.added, value)?);
+        }
+        variables.extend(self.variables.clone());
         variables.insert("tools".into(), tools);
         variables.insert("documents".into(), Json::Null);
         Ok(template.of_conversation(variables, &messages))
@@ -293,17 +304,26 @@ impl Tokenizer {
     }
 
     /// What a model is given to answer `conversation`: its text under the chat
-    /// template, up to where the answer begins. A model without a template
-    /// goes on with the last message's text.
+    /// template, up to where the answer begins. The template also gets `arguments`, such as
+    /// Qwen3's `enable_thinking`, as `apply_chat_template` has them. A model without a
+    /// template goes on with a single message's text.
     ///
     /// # Errors
-    /// Those of the template; `Encoding`.
-    pub fn prompt_ids(&self, conversation: &Conversation) -> Result<Vec<u32>> {
+    /// Those of the template; `NoTemplate` for more than a message without one; `Encoding`.
+    pub fn prompt_ids(
+        &self,
+        conversation: &Conversation,
+        arguments: &Map<String, Json>,
+    ) -> Result<Vec<u32>> {
         let Conversation { messages, tools } = conversation;
         if self.has_template() {
-            return self.encode(&self.render(messages, tools, true)?);
+            let conversation = self.of_conversation(messages, tools, arguments)?;
+            return self.encode(&conversation.render(messages.len(), true)?);
         }
-        self.text_ids(messages.last().map_or("", |message| &message.content))
+        match &messages[..] {
+            [only] if only.role == Role::User && tools.is_empty() => self.text_ids(&only.content),
+            _ => Err(Error::NoTemplate),
+        }
     }
 
     /// The tokens of a text that a model is to go on with, with what the tokenizer puts

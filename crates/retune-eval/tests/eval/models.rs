@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use retune_compute::ops::Segments;
 use retune_compute::{DType, Device};
-use retune_data::{Content, DataOptions, LabelOptions, label};
+use retune_data::{BadRows, Content, DataOptions, LabelOptions, label};
 use retune_eval::{HeldOut, likelihood};
 use retune_generate::{Assistant, AssistantOptions, Source};
 use retune_model::NewModel;
@@ -28,6 +28,7 @@ fn assistant(folder: &Path) -> Assistant {
     let source = Source::find(folder, None).expect("a model");
     let options = AssistantOptions {
         dtype: Some(DType::F32),
+        ..AssistantOptions::default()
     };
     Assistant::open(source, &Device::cpu(), &options).expect("it opens")
 }
@@ -35,7 +36,7 @@ fn assistant(folder: &Path) -> Assistant {
 fn rows(folder: &Path, text: &str, name: &str, most: Option<usize>) -> HeldOut {
     let path: PathBuf = folder.join(name);
     std::fs::write(&path, text).expect("a file");
-    HeldOut::open(&[path], DataOptions::default(), most, 7).expect("rows")
+    HeldOut::open(&[path], DataOptions::default(), BadRows::Stop, most, 7).expect("rows")
 }
 
 /// Loss, tokens and correct ones by a softmax in f64 over the logits of one sequence.
@@ -123,7 +124,8 @@ fn rows_that_are_drawn_depend_on_the_seed_alone_and_keep_their_order() {
     let other: Vec<u64> = again.rows.iter().map(|row| row.place.row).collect();
     assert_eq!(numbers, other);
     let path = [folder.path().join("rows.jsonl")];
-    let other = HeldOut::open(&path, DataOptions::default(), Some(20), 8).expect("rows");
+    let other =
+        HeldOut::open(&path, DataOptions::default(), BadRows::Stop, Some(20), 8).expect("rows");
     let other: Vec<u64> = other.rows.iter().map(|row| row.place.row).collect();
     assert_ne!(numbers, other);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use retune_compute::ops::{Packing, Segments};
 use retune_compute::{DType, Device};
 use retune_export::merge;
-use retune_model::{Decoder, LoraConfig, OpenOptions, Tuning};
+use retune_model::{Decoder, LoraConfig, OpenOptions, Tuning, Weights};
 
 fn golden(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -28,7 +28,7 @@ fn logits(model: &Path, adapter: Option<&Path>) -> Vec<f32> {
     let mut opened = Decoder::open(model, &Device::cpu(), &options).expect("a model");
     if let Some(adapter) = adapter {
         opened
-            .load_adapter(&adapter.join("adapter_model.safetensors"))
+            .load_adapter(&Weights::open_adapter(&adapter).expect("an adapter"))
             .expect("an adapter");
     }
     let ids: Vec<u32> = (0..40).map(|at| at * 13 % 200).collect();

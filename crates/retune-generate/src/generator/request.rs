@@ -49,6 +49,7 @@ impl Request {
         }
     }
 }
+
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {

@@ -116,8 +116,6 @@ impl Running {
         }
     }
 
-    /// Whether the largest logit is all that this answer, and others to its prompt,
-    /// want to know.
     /// Whether `token` may not come next, here or in others to the prompt.
     pub(super) fn forbids(&self, token: u32, stop_ids: &[u32]) -> bool {
         let answered = self.ids.len() - self.prompt;
@@ -125,6 +123,8 @@ impl Running {
         self.sampling.forbids(token, answered, stop_ids) || self.others.iter().any(others)
     }
 
+    /// Whether the largest logit is all that this answer, and others to its prompt,
+    /// want to know.
     pub(super) fn is_greedy(&self) -> bool {
         let own = self.grammar.is_none() && self.sampling.is_greedy();
         let others = |other: &PendingAnswer| other.grammar.is_none() && other.sampling.is_greedy();

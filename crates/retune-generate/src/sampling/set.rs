@@ -40,17 +40,14 @@ impl Sampling {
         Ok(new)
     }
 
-    /// The same for one setting whose value is a text.
-    ///
-    /// # Errors
-    /// As [`Sampling::with`].
-    pub fn with_text(&self, name: &str, text: &str) -> Result<Self> {
+    /// One setting for [`Sampling::with`], whose value is a text.
+    pub fn named_text(name: &str, text: &str) -> Map<String, Json> {
         let value = match name {
             // In quotation marks it may hold a line's end.
             "stop" => vec![serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())].into(),
             _ => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
         };
-        self.with(&Map::from_iter([(name.to_owned(), value)]))
+        Map::from_iter([(name.to_owned(), value)])
     }
 }
 

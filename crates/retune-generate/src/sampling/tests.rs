@@ -221,7 +221,7 @@ fn settings_that_make_no_sense_are_named() {
 fn settings_are_changed_by_their_names() {
     let base = Sampling::default();
     let with = |name: &str, text: &str| {
-        base.with_text(name, text)
+        base.with(&Sampling::named_text(name, text))
             .map_err(|error| error.to_string())
     };
     let changed = with("temperature", "0.5").expect("a number");

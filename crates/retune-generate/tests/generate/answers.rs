@@ -38,6 +38,7 @@ fn assistant(folder: &Path) -> Assistant {
     let source = Source::find(&model(folder), None).expect("a model");
     let options = AssistantOptions {
         dtype: Some(DType::F32),
+        ..AssistantOptions::default()
     };
     Assistant::open(source, &Device::cpu(), &options).expect("it opens")
 }

@@ -207,6 +207,7 @@ fn a_story_is_told_as_llama2_c_tells_it() {
     let source = Source::find(&folder, None).expect("a model");
     let options = AssistantOptions {
         dtype: Some(DType::F32),
+        ..AssistantOptions::default()
     };
     let assistant = Assistant::open(source, &Device::cpu(), &options).expect("it opens");
     let request = Request {

@@ -163,6 +163,25 @@ fn an_adapter_of_another_base_or_rank_is_refused_with_what_differs() {
     config["alpha_pattern"] = serde_json::json!({"q_proj": 2});
     std::fs::write(&path, config.to_string()).unwrap();
     assert!(said(copy.path()).contains("alpha_pattern is not supported"));
+    for (field, value, problem) in [
+        (
+            "init_lora_weights",
+            "pissa_niter_4",
+            "init_lora_weights pissa_niter_4 is not supported",
+        ),
+        (
+            "target_modules",
+            ".*\\.(q|v)_proj",
+            "is a regular expression",
+        ),
+    ] {
+        config["alpha_pattern"] = serde_json::Value::Null;
+        config["init_lora_weights"] = true.into();
+        config[field] = value.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        let said = said(copy.path());
+        assert!(said.contains(problem), "{said}");
+    }
 }
 
 #[test]

@@ -55,7 +55,9 @@ pub(crate) fn open(case: &str, device: &Device, dtype: DType, tuning: Tuning) ->
     let mut model = Decoder::open(&folder(case).join("model"), device, &options).unwrap();
     if matches!(tuning, Tuning::Lora(_)) {
         let adapter = folder(case).join("adapter/adapter_model.safetensors");
-        model.load_adapter(&adapter).unwrap();
+        model
+            .load_adapter(&Weights::open_file(&adapter).unwrap())
+            .unwrap();
     }
     model
 }

@@ -9,7 +9,7 @@ use retune_data::Message;
 use retune_generate::{Assistant, Finish, Grammar, Piece};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::Shared;
 use super::answers::{Asked, Chunks, Envelope, Usage, chat_logprobs, finish_reason, stop_reason};
@@ -27,6 +27,8 @@ pub(super) struct ChatRequest {
     logprobs: Option<bool>,
     top_logprobs: Option<u32>,
     response_format: Option<ResponseFormat>,
+    /// What the chat template gets beside the messages, such as Qwen3's `enable_thinking`
+    chat_template_kwargs: Option<Map<String, Json>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -111,7 +113,8 @@ pub(super) async fn create(
         let offered = offered.map(|tool| tool.to_string().len()).sum();
         check_bytes(&assistant, offered, "tools")?;
         check_bytes(&assistant, bytes_of(&conversation.messages), "messages")?;
-        let mut asked = assistant.request(conversation, sampling)?;
+        let arguments = request.chat_template_kwargs.unwrap_or_default();
+        let mut asked = assistant.request_with(conversation, &arguments, sampling)?;
         let checked = asked.check(&assistant.model, context);
         checked.map_err(|error| in_words_of_chat(error, length_field))?;
         asked.grammar = grammar(&assistant, tools.as_ref(), schema)?;

@@ -24,11 +24,9 @@ const MOST_TEXTS: usize = 2048;
 pub(super) struct EmbeddingRequest {
     model: Option<String>,
     input: Prompts,
-    #[serde(default)]
-    encoding_format: Encoding,
+    encoding_format: Option<Encoding>,
     dimensions: Option<usize>,
-    #[serde(default)]
-    pooling: Pooled,
+    pooling: Option<Pooled>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -62,7 +60,7 @@ pub(super) async fn create(
         let problem = format!("dimensions: the model's vectors have {size}, not {asked}");
         return Err(ApiError::invalid("dimensions", problem));
     }
-    let pooling = match request.pooling {
+    let pooling = match request.pooling.unwrap_or_default() {
         Pooled::Mean => Pooling::Mean,
         Pooled::Last => Pooling::Last,
     };
@@ -94,7 +92,7 @@ pub(super) async fn create(
     let vectors = tokio::time::timeout(left, shared.engine.embed(&slot, texts)?.wait())
         .await
         .map_err(|_| ApiError::too_late(shared.request_time))??;
-    let encode = |vector: Vec<f32>| match request.encoding_format {
+    let encode = |vector: Vec<f32>| match request.encoding_format.unwrap_or_default() {
         Encoding::Float => Json::from(vector),
         Encoding::Base64 => {
             let bytes = vector.iter().flat_map(|value| value.to_le_bytes());

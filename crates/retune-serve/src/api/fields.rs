@@ -17,7 +17,7 @@ pub(crate) const MOST_LOGPROBS: usize = 20;
 const MOST_STOPS: usize = 16;
 /// Bytes of each.
 const MOST_STOP_BYTES: usize = 1024;
-/// Tokens whose logits a request may change.
+/// Tokens whose logits a request may change, or at which it may have an answer end.
 const MOST_BIASES: usize = 1024;
 
 /// How to answer: OpenAI's fields, and Hugging Face's where OpenAI has none.
@@ -31,6 +31,8 @@ pub(crate) struct Fields {
     /// Tell the answer as it comes, as server-sent events
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
+    /// Draw tokens; goes without saying with temperature, top_p, top_k, min_p or n
+    do_sample: Option<bool>,
     /// Logits are divided by this; 0 is the most likely token
     #[schemars(range(min = 0.0))]
     temperature: Option<f64>,
@@ -49,24 +51,37 @@ pub(crate) struct Fields {
     frequency_penalty: Option<f64>,
     /// Taken from the logits of all tokens that stand in the answer
     presence_penalty: Option<f64>,
+    /// Makes phrases that the answer said before less likely; 0 is off, 0.8 is usual
+    dry_multiplier: Option<f64>,
+    /// How fast that grows with the phrase's length
+    dry_base: Option<f64>,
+    /// Phrases of fewer tokens may come again
+    dry_allowed_length: Option<usize>,
+    /// No sequence of so many tokens comes twice; 0 is off
+    no_repeat_ngram_size: Option<usize>,
+    /// The answer ends when it says a phrase so many times in a row; 0 is off
+    max_phrase_repeats: Option<usize>,
     /// The same seed, the same answer
     seed: Option<i64>,
     /// Texts at which the answer ends
     stop: Option<OneOrMany<String>>,
+    /// Tokens at which the answer ends, by their numbers
+    stop_token_ids: Option<Vec<u32>>,
     /// Added to the logits of tokens, by their numbers
     logit_bias: Option<BTreeMap<String, f64>>,
-    /// Tokens after which the answer ends
-    max_tokens: Option<u64>,
+    /// Tokens after which the answer ends; -1 is as many as the model has room for
+    #[schemars(range(min = -1))]
+    max_tokens: Option<i64>,
     /// The same under its newer name, which goes before the older
-    max_completion_tokens: Option<u64>,
+    #[schemars(range(min = -1))]
+    max_completion_tokens: Option<i64>,
     /// Tokens before which the answer does not end
     min_tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
+    include_usage: Option<bool>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -115,26 +130,36 @@ impl Fields {
     }
 
     pub(crate) fn includes_usage(&self) -> bool {
-        self.stream_options.unwrap_or_default().include_usage
+        let options = self.stream_options.unwrap_or_default();
+        options.include_usage.unwrap_or(false)
     }
 
     /// The model's own sampling, with what the request says over it.
     pub(crate) fn sampling(&self, own: &Sampling, logprobs: Option<usize>) -> ApiResult<Sampling> {
         let mut sampling = own.clone();
-        if let Some(temperature) = self.temperature {
-            sampling.do_sample = temperature > 0.0;
-            sampling.temperature = temperature;
-        }
         let set = |to: &mut f64, from: Option<f64>| *to = from.unwrap_or(*to);
+        set(&mut sampling.temperature, self.temperature);
         set(&mut sampling.top_p, self.top_p);
         set(&mut sampling.min_p, self.min_p);
         set(&mut sampling.repetition_penalty, self.repetition_penalty);
         set(&mut sampling.frequency_penalty, self.frequency_penalty);
         set(&mut sampling.presence_penalty, self.presence_penalty);
-        if let Some(top_k) = self.top_k {
-            // vLLM's -1 is all, as 0 is.
-            sampling.top_k = usize::try_from(top_k.max(0)).unwrap_or(0);
-        }
+        set(&mut sampling.dry_multiplier, self.dry_multiplier);
+        set(&mut sampling.dry_base, self.dry_base);
+        let set = |to: &mut usize, from: Option<usize>| *to = from.unwrap_or(*to);
+        set(&mut sampling.dry_allowed_length, self.dry_allowed_length);
+        set(
+            &mut sampling.no_repeat_ngram_size,
+            self.no_repeat_ngram_size,
+        );
+        set(&mut sampling.max_phrase_repeats, self.max_phrase_repeats);
+        // vLLM's -1 is all, as 0 is.
+        let top_k = self.top_k.map(|top_k| top_k.max(0) as usize);
+        set(&mut sampling.top_k, top_k);
+        let draws = self.temperature.or(self.top_p).or(self.min_p).is_some();
+        let draws = draws || self.top_k.is_some() || self.n.is_some_and(|n| n > 1);
+        let draws = self.do_sample.unwrap_or(sampling.do_sample || draws);
+        sampling.do_sample = draws && self.temperature != Some(0.0);
         sampling.seed = match self.seed {
             Some(seed) => seed.cast_unsigned(),
             // Every request draws anew.
@@ -166,12 +191,29 @@ impl Fields {
             };
             sampling.logit_bias = bias.iter().map(read).collect::<ApiResult<_>>()?;
         }
-        let tokens = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        if let Some(ids) = &self.stop_token_ids {
+            if ids.len() > MOST_BIASES {
+                let problem = format!("stop_token_ids: expected at most {MOST_BIASES} tokens");
+                return Err(ApiError::invalid("stop_token_ids", problem));
+            }
+            sampling.stop_token_ids.clone_from(ids);
+        }
         if let Some(most) = self.max_completion_tokens.or(self.max_tokens) {
-            sampling.max_new_tokens = tokens(most);
+            sampling.max_new_tokens = match most {
+                -1 => usize::MAX,
+                _ => usize::try_from(most).map_err(|_| {
+                    let field = self.length_field();
+                    let problem = format!("{field}: expected at least 1, or -1 for as many as there is room for, found {most}");
+                    ApiError::invalid(field, problem)
+                })?,
+            };
         }
         if let Some(least) = self.min_tokens {
-            sampling.min_new_tokens = tokens(least);
+            sampling.min_new_tokens = usize::try_from(least).unwrap_or(usize::MAX);
+            // Who says only the least does not mean to be refused.
+            if !self.says_how_long() {
+                sampling.max_new_tokens = sampling.max_new_tokens.max(sampling.min_new_tokens);
+            }
         }
         sampling.logprobs = logprobs;
         Ok(sampling)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use retune_compute::DType;
-use retune_model::Weights;
+use retune_model::{Tuning, Weights};
 use serde_json::Value as Json;
 
 use super::OPTIMIZER;
@@ -143,8 +143,8 @@ impl Checkpoint {
     /// Puts parameters, moments and progress into `trainer`, whose model was opened
     /// as for a new run, or if all is trained from the checkpoint's folder.
     pub(crate) fn restore(&self, trainer: &mut Trainer) -> Result<()> {
-        let adapter = self.folder.join("adapter_model.safetensors");
-        if adapter.exists() {
+        if matches!(trainer.tuning, Tuning::Lora(_)) {
+            let adapter = Weights::open_adapter(&self.folder)?;
             trainer.model.load_adapter(&adapter)?;
         }
         let weights = Weights::open_file(&self.folder.join(OPTIMIZER))?;

@@ -1,12 +1,13 @@
 //! Writing a checkpoint, whole or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use retune_compute::DType;
-use retune_model::{Durability, Tuning, Weights, copy_model_files, write_tensors};
+use retune_data::TOKENIZER_FILES;
+use retune_model::{CONFIG_FILES, Durability, Tuning, Weights, copy_files, write_tensors};
 use serde::Serialize;
 use serde_json::json;
 
@@ -108,7 +109,8 @@ impl Trainer {
         let source = Weights::open(&self.config.model)?;
         self.model
             .save_model(folder, DType::F32, &source, Durability::Deferred)?;
-        Ok(copy_model_files(&self.config.model, folder)?)
+        let names = CONFIG_FILES.into_iter().chain(TOKENIZER_FILES);
+        Ok(copy_files(&self.config.model, folder, names)?)
     }
 
     fn write_moments(&mut self, path: &Path) -> Result<()> {
@@ -271,7 +273,7 @@ fn point(output: &Path, pointer: &str, name: &str) -> Result<()> {
     let path = output.join(pointer);
     let partial = output.join(format!("{pointer}{PARTIAL}"));
     let written = fs::write(&partial, name)
-        .and_then(|()| File::open(&partial)?.sync_all())
+        .and_then(|()| sync_file(&partial))
         .and_then(|()| fs::rename(&partial, &path));
     written.map_err(|error| {
         let _ = fs::remove_file(&partial);
@@ -283,12 +285,17 @@ fn point(output: &Path, pointer: &str, name: &str) -> Result<()> {
 fn sync(folder: &Path) -> Result<()> {
     let synced = || -> std::io::Result<()> {
         for entry in fs::read_dir(folder)? {
-            File::open(entry?.path())?.sync_all()?;
+            sync_file(&entry?.path())?;
         }
         Ok(())
     };
     synced().map_err(|error| unwritable(folder, &error))?;
     sync_folder(folder)
+}
+
+fn sync_file(path: &Path) -> std::io::Result<()> {
+    // Windows syncs only what may be written.
+    OpenOptions::new().write(true).open(path)?.sync_all()
 }
 
 /// Makes sure that the names in a folder are on the disk.

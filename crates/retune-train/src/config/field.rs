@@ -38,6 +38,13 @@ pub struct Field {
     pub kind: Kind,
 }
 
+impl Field {
+    /// Whether it is a list of prose, whose elements may hold commas.
+    pub fn is_prose(&self) -> bool {
+        self.name == "sample_prompts"
+    }
+}
+
 /// Which values a field takes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {

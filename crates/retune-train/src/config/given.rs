@@ -4,9 +4,6 @@
 use super::field::{Field, Kind};
 use super::source::{Entry, Node, Value, yaml};
 
-/// The list of which an element may hold commas: prose.
-const PROSE: &str = "sample_prompts";
-
 const NOWHERE: (usize, usize) = (0, 0);
 
 /// What the texts that were given for `field` mean. Several are a list.
@@ -68,7 +65,7 @@ fn list(field: &Field, texts: &[String]) -> Result<Value, String> {
                 Value::List(inner) => items.extend(inner),
                 other => items.push(node(other)),
             }
-        } else if field.name == PROSE {
+        } else if field.is_prose() {
             items.push(node(Value::Text(text.clone())));
         } else {
             let parts = text.split(',').map(str::trim);

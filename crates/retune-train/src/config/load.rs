@@ -88,8 +88,12 @@ impl TrainConfig {
         Self::finish(given, mistakes, purpose)
     }
 
-    /// The model that the settings name, whatever is wrong with the others.
-    pub fn named_model(file: Option<&Path>, overrides: &[Override]) -> Option<PathBuf> {
+    /// The path that a setting names, whatever is wrong with the others.
+    pub fn named_path(
+        setting: &str,
+        file: Option<&Path>,
+        overrides: &[Override],
+    ) -> Option<PathBuf> {
         let mut given = Given::default();
         let mut mistakes = Vec::new();
         if let Some(path) = file {
@@ -97,8 +101,8 @@ impl TrainConfig {
             given.add_file(path, &entries, &mut mistakes);
         }
         given.add_command_line(overrides, &mut mistakes);
-        let model = given.settings.get("model")?;
-        model.value.as_str().map(PathBuf::from)
+        let named = given.settings.get(setting)?;
+        named.value.as_str().map(PathBuf::from)
     }
 
     /// These settings, which stand in `file`, with those of the command line over

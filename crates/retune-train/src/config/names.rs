@@ -32,6 +32,11 @@ const ADAPTER_FILE: &str = "leave it out; the adapter is written in PEFT's forma
 const NO_QUANTISATION: &str =
     "leave it out; weights are not quantised. precision: bf16 halves them";
 const ONE_PROCESS: &str = "leave it out; a run is one process";
+const SHORTER: &str =
+    "leave it out; a shorter file is a smaller trial, and max_steps ends a run early";
+const OWN_FOLDER: &str =
+    "leave it out; every run has a folder of its own, and --resume goes on with one";
+const CACHED: &str = "leave it out; tokenised data are known again by their contents, and made anew where those changed";
 const STEPS: &str =
     "leave it out; eval_steps, save_steps and logging_steps say how often, and always count";
 
@@ -128,6 +133,30 @@ pub const FOREIGN: &[(&str, &str)] = &[
     ("deepspeed", ONE_PROCESS),
     ("fsdp", ONE_PROCESS),
     ("ddp_timeout", ONE_PROCESS),
+    ("max_samples", SHORTER),
+    ("max_train_samples", SHORTER),
+    ("overwrite_output_dir", OWN_FOLDER),
+    (
+        "resume_from_checkpoint",
+        "write retune train --resume, or --resume FOLDER",
+    ),
+    ("overwrite_cache", CACHED),
+    (
+        "data_seed",
+        "write seed, which everything random is drawn from",
+    ),
+    (
+        "save_only_model",
+        "leave it out; checkpoints hold what is needed to go on, and save_total_limit says how many stay",
+    ),
+    (
+        "lr_scheduler_kwargs",
+        "write min_lr, the floor that the rate falls to",
+    ),
+    (
+        "eval_accumulation_steps",
+        "leave it out; how many samples are validated on at a time follows from the memory",
+    ),
     (
         "flash_attn",
         "leave it out; attention never keeps its matrix",

@@ -39,7 +39,7 @@ impl TrainConfig {
             let is_default = *value == field.default;
             let line = if is_default && is_nothing(value) {
                 format!("# {}{}", field.name, between.trim_end())
-            } else if is_default && without_effect {
+            } else if without_effect {
                 format!("# {}{between}{}", field.name, value_text(value))
             } else {
                 format!("{}{between}{}", field.name, value_text(value))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use retune_compute::ops::{Packing, Segments, sum};
 use retune_compute::{DType, Device};
 use retune_data::{Conversation, Labelled, Message, Role, Tokenizer};
-use retune_model::{Activations, Batch, Decoder, LoraConfig, OpenOptions, Tuning};
+use retune_model::{Activations, Batch, Decoder, LoraConfig, OpenOptions, Tuning, Weights};
 use retune_train::{Numbered, batches};
 use sha2::{Digest, Sha256};
 
@@ -51,7 +51,9 @@ fn step(
     let mut model = open(&goldens(case).join("model"), dtype, tuning.clone());
     if matches!(tuning, Tuning::Lora(_)) {
         let file = goldens(case).join("adapter/adapter_model.safetensors");
-        model.load_adapter(&file).expect("an adapter");
+        model
+            .load_adapter(&Weights::open_file(&file).expect("an adapter"))
+            .expect("an adapter");
     }
     let scored: usize = batches.iter().map(|batch| batch.rows.len()).sum();
     let mut loss = 0.0;
@@ -130,7 +132,9 @@ fn a_real_model_continues_a_story_as_llama2_c_does() {
         messages: vec![Message::new(Role::User, "Once upon a time")],
         tools: Vec::new(),
     };
-    let mut ids = tokenizer.prompt_ids(&conversation).expect("ids");
+    let mut ids = tokenizer
+        .prompt_ids(&conversation, &serde_json::Map::new())
+        .expect("ids");
     while ids.len() < 201 {
         let logits = model.last_logits(&ids, &Segments::single(ids.len()), None);
         let logits = logits.expect("logits").to_f32_vec();

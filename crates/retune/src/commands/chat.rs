@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anstyle::Style;
 use anyhow::Result;
 use retune_data::{Conversation, Message, Role};
-use retune_generate::{Assistant, Generator, Sampling};
+use retune_generate::{Assistant, Sampling};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
 use signal_hook::consts::SIGINT;
 
 use super::sampling::{ModelArgs, SamplingArgs};
 use crate::outcome::input_fault;
-use crate::output::plain;
+use crate::output::{answer_text, plain};
 
 const NAME: Style = Style::new().bold();
 
@@ -59,6 +59,8 @@ struct Chat {
     assistant: Assistant,
     system: Option<String>,
     sampling: Sampling,
+    /// What was set on the way, over the model's own settings and those of the command line.
+    changed: Map<String, Json>,
     messages: Vec<Message>,
 }
 
@@ -67,6 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut chat = Chat {
         system: args.system.clone().or(assistant.source.system.clone()),
         sampling: args.sampling.over(&assistant.sampling)?,
+        changed: Map::new(),
         assistant,
         messages: Vec::new(),
     };
@@ -126,26 +129,34 @@ impl Chat {
         .with_default_system(self.system.as_deref())
     }
 
+    /// What the model is given: without a chat template, what was said last.
+    fn prompt(&self) -> Result<Vec<u32>> {
+        let mut conversation = self.conversation();
+        if !self.assistant.tokenizer.has_template() {
+            let before = conversation.messages.len().saturating_sub(1);
+            conversation.messages.drain(..before);
+        }
+        Ok(self.assistant.prompt_ids(&conversation, &Map::new())?)
+    }
+
     /// Answers the last message.
     fn answer(&mut self, interrupt: &Interrupt) -> Result<()> {
         let assistant = &self.assistant;
         let request = retune_generate::Request {
-            prompt: assistant.tokenizer.prompt_ids(&self.conversation())?,
+            prompt: self.prompt()?,
             adapter: assistant.adapter.clone(),
             sampling: self.sampling.clone(),
             grammar: None,
             prompt_logprobs: None,
         };
-        let most = request.check(&assistant.model, usize::MAX)?;
-        let tokens = request.prompt.len() + most;
-        let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
+        let mut generator = assistant.generator_for(&request)?;
         generator.add(request)?;
         interrupt.answering(true);
         let mut answer = String::new();
-        let mut out = anstream::stdout().lock();
+        let mut out = std::io::stdout().lock();
         while !generator.is_idle() && !interrupt.came() {
             for piece in generator.step()? {
-                write!(out, "{}", plain(&piece.text))?;
+                write!(out, "{}", answer_text(&piece.text))?;
                 answer.push_str(&piece.text);
             }
             out.flush()?;
@@ -172,9 +183,11 @@ impl Chat {
             }
             "set" => match rest.split_once(char::is_whitespace) {
                 Some((name, value)) => {
-                    let changed = self.sampling.with_text(name, value.trim())?;
+                    let set = Sampling::named_text(name, value.trim());
+                    let changed = self.sampling.with(&set)?;
                     changed.check(self.assistant.model.config().vocab_size)?;
                     self.sampling = changed;
+                    self.changed.extend(set);
                 }
                 None if rest.is_empty() => {
                     anstream::eprintln!("{}", serde_json::to_string_pretty(&self.sampling)?);
@@ -189,7 +202,11 @@ impl Chat {
                 // A system prompt that nobody chose is that of the training.
                 let chosen = self.system != self.assistant.source.system;
                 if !self.assistant.switch(&source)? {
-                    self.assistant = args.model.open_source(source)?;
+                    let other = args.model.open_source(source)?;
+                    let own = args.sampling.over(&other.sampling)?;
+                    self.sampling = own.with(&self.changed)?;
+                    self.sampling.check(other.model.config().vocab_size)?;
+                    self.assistant = other;
                 }
                 if !chosen {
                     self.system = self.assistant.source.system.clone();

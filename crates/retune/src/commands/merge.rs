@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use retune_compute::ops::Segments;
 use retune_compute::{DType, Device};
+use retune_data::TOKENIZER_FILES;
 use retune_data::{Conversation, Message, Role, Tokenizer};
-use retune_generate::{Assistant, AssistantOptions, Generator, Sampling, Source};
-use retune_model::copy_model_files;
+use retune_generate::{Assistant, AssistantOptions, Sampling, Source};
+use retune_model::{CONFIG_FILES, copy_files};
 use serde_json::{Value as Json, json};
 
 use super::sampling::Type;
 use crate::builtin;
-use crate::outcome::input_fault;
+use crate::outcome::{Stopped, input_fault};
 use crate::output::{check_new_folder, counted, plain};
+use crate::signals::Signals;
 
 /// Merge an adapter into its base model.
 ///
@@ -56,16 +58,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         retune_train::check_adapter_base(adapter, &source.model)?;
     }
     let device = Device::cpu();
+    let signals = Signals::catch()?;
+    let go_on = || -> Result<()> {
+        match signals.caught() {
+            Some(signal) => Err(Stopped { signal }.into()),
+            None => Ok(()),
+        }
+    };
     // Asked first: what cannot be opened or asked leaves nothing behind.
     let expected = asked(args, source.clone(), &device)?;
+    go_on()?;
     let unproved = unproved(&args.output)?;
-    let done = merge(args, &source, unproved.path(), &device).and_then(|()| {
-        prove(
-            &expected,
-            &asked(args, Source::find(unproved.path(), None)?, &device)?,
-        )
-    });
-    done?;
+    merge(args, &source, unproved.path(), &device)?;
+    go_on()?;
+    let found = asked(args, Source::find(unproved.path(), None)?, &device)?;
+    prove(&expected, &found)?;
+    go_on()?;
     let kept = unproved.keep();
     // An empty folder of that name may be there.
     let _ = fs::remove_dir(&args.output);
@@ -94,7 +102,8 @@ fn merge(args: &Args, source: &Source, output: &Path, device: &Device) -> Result
     let dtype = args.dtype.map(DType::from);
     let adapter = source.adapter.as_deref();
     let merged = retune_export::merge(&source.model, adapter, output, dtype, device)?;
-    copy_model_files(&source.model, output)?;
+    let names = CONFIG_FILES.into_iter().chain(TOKENIZER_FILES);
+    copy_files(&source.model, output, names)?;
     describe(source, output, merged.dtype)?;
     if adapter.is_some() {
         anstream::println!("{} weights changed", merged.changed.len());
@@ -197,8 +206,7 @@ fn ask(assistant: &Assistant, prompt: &str) -> Result<Asked> {
     let logits = assistant
         .model
         .last_logits(&request.prompt, &segments, adapter)?;
-    let tokens = request.prompt.len() + TOKENS;
-    let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
+    let mut generator = assistant.generator_for(&request)?;
     let (answer, _) = generator.answer(request, &mut |_| {})?;
     Ok((logits.to_f32_vec(), answer))
 }

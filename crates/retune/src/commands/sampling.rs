@@ -37,6 +37,13 @@ pub(crate) struct OpenArgs {
     /// The type of products' factors [default: bf16 where the device multiplies it]
     #[arg(long, value_name = "TYPE")]
     precision: Option<Type>,
+    /// What the chat template gets beside the messages, as JSON: {"enable_thinking": false}
+    #[arg(long = "chat_template_kwargs", alias = "chat-template-kwargs", value_name = "JSON", value_parser = json_object)]
+    chat_template_kwargs: Option<Map<String, Json>>,
+}
+
+fn json_object(text: &str) -> std::result::Result<Map<String, Json>, String> {
+    serde_json::from_str(text).map_err(|error| format!("expected a JSON object: {error}"))
 }
 
 /// An element type, as it is named on the command line.
@@ -99,6 +106,11 @@ impl OpenArgs {
 
     /// Opens what was found.
     pub(crate) fn open(&self, source: Source) -> Result<Assistant> {
+        self.open_sampled(source, Sampling::default())
+    }
+
+    /// The same, with `sampling` where `generation_config.json` says nothing.
+    pub(crate) fn open_sampled(&self, source: Source, sampling: Sampling) -> Result<Assistant> {
         let cpu = CpuOptions {
             threads: self.threads,
             ..CpuOptions::default()
@@ -110,6 +122,8 @@ impl OpenArgs {
         let device = self.device.open(&cpu, &cuda, gpu_refused)?;
         let options = AssistantOptions {
             dtype: self.precision.map(DType::from),
+            sampling,
+            template_arguments: self.chat_template_kwargs.clone().unwrap_or_default(),
         };
         Ok(Assistant::open(source, &device, &options)?)
     }
@@ -169,7 +183,8 @@ pub(crate) struct SamplingArgs {
     #[arg(
         long = "dry_multiplier",
         alias = "dry-multiplier",
-        value_name = "NUMBER"
+        value_name = "NUMBER",
+        value_parser = finite
     )]
     dry_multiplier: Option<f64>,
     /// How fast that grows with the phrase's length

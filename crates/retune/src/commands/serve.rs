@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
-use retune_generate::{Assistant, Source};
+use retune_generate::{Assistant, Sampling, Source};
 use retune_model::{Decoder, KvCache};
 use retune_serve::{
     AdapterFolder, Engine, EngineOptions, Models, OpenAdapter, Served, Server, ServerOptions,
@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// of its free memory holds, at most 262144]
     #[arg(long = "cache-tokens", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(64..=1 << 30))]
     cache_tokens: Option<usize>,
+    /// Tokens of an answer where neither the request nor generation_config.json says how many
+    #[arg(long = "max-new-tokens", alias = "max_new_tokens", value_name = "N", default_value = "1024", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 30))]
+    max_new_tokens: usize,
     /// Requests that may be open at once, running and waiting; more are told to come again
     #[arg(long = "max-requests", value_name = "N", default_value = "256", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     max_requests: usize,
@@ -120,7 +123,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let source = args.open.source(&args.folder)?;
     let first = Served {
         name: last_part(&args.folder),
-        assistant: Arc::new(args.open.open(source)?),
+        assistant: Arc::new(args.open.open_sampled(
+            source,
+            Sampling {
+                max_new_tokens: args.max_new_tokens,
+                ..Sampling::default()
+            },
+        )?),
     };
     let assistant = Arc::clone(&first.assistant);
     let models = Models::new(first);
@@ -207,10 +216,8 @@ fn beside(first: &Assistant, args: &Args) -> Result<Vec<Served>> {
     let mut found = Vec::new();
     let base = &first.source.model;
     if first.source.adapter.is_some() {
-        let source = Source {
-            adapter: None,
-            ..first.source.clone()
-        };
+        // By itself: with its own template, and without the system prompt of the training.
+        let source = builtin::find(base, None)?;
         let name = builtin::shown(base);
         let mut name = last_part(Path::new(&name));
         if name == last_part(&args.folder) {

@@ -106,7 +106,7 @@ fn a_run_is_never_begun_again_in_silence() {
         .folder
         .refusal(&["train", "--resume", &elsewhere, "--output_dir", "other"]);
     assert!(
-        refused.contains("this checkpoint belongs to the run in unbroken-Lora"),
+        refused.contains("belongs to the run in unbroken-Lora"),
         "{refused}"
     );
     // By name, a damaged one is not replaced by another.

@@ -117,6 +117,13 @@ fn an_adapter_finds_the_builtin_base_after_the_cache_is_gone_or_damaged() {
     let resume = ["train", "--resume", "--allow-changed", "--max_steps", "3"];
     let said = folder.stdout(&resume);
     assert!(said.contains("model      builtin (qwen2)"), "{said}");
+    // So does the line that began it.
+    let again = [&train[..], &lora, &resume[1..4], &["4"]].concat();
+    assert!(
+        folder
+            .stdout(&again)
+            .contains("all steps are done: 4 steps")
+    );
     let named = [&ask[..], &["--model", "builtin"]].concat();
     assert!(!folder.stdout(&named).is_empty());
 }

@@ -4,11 +4,16 @@ use serde_json::Value;
 
 use crate::program::{Folder, lines, model, row};
 
-/// A run that learned to answer "They are …".
+/// A run that learned to answer "They are few."
 fn trained() -> Folder {
+    trained_to("They are few.")
+}
+
+/// A run that learned to give this answer.
+fn trained_to(answer: &str) -> Folder {
     let folder = Folder::new();
     let rows: Vec<Value> = (0..100)
-        .map(|number| row(&format!("How many are {number}?"), "They are few."))
+        .map(|number| row(&format!("How many are {number}?"), answer))
         .collect();
     folder.write("data.jsonl", &lines(&rows));
     let tokenizer = model();
@@ -207,7 +212,7 @@ pub(crate) fn tuned() -> Folder {
         "--learning_rate",
         "1e-2",
         "--max_steps",
-        "80",
+        "120",
         "--lora_dropout",
         "0",
     ];
@@ -497,4 +502,11 @@ fn pointers_that_lead_nowhere_are_named() {
         let refused = folder.refusal(&["generate", "run", "a"]);
         assert!(refused.contains(part), "{part}: {refused}");
     }
+}
+
+#[test]
+fn answers_in_a_file_are_as_the_model_gave_them() {
+    let answer = "all:\n\techo\u{200b} few";
+    let said = trained_to(answer).stdout(&["generate", "run", "How many are 12?"]);
+    assert_eq!(said, format!("{answer}\n"));
 }

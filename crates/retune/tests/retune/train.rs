@@ -193,12 +193,98 @@ fn a_run_ends_early_where_the_validation_loss_no_longer_falls() {
         said.contains("the validation loss no longer fell: 9 steps"),
         "{said}"
     );
-    assert_eq!(folder.read("early/best"), "checkpoint-3");
+    // The threshold says only how long it goes on: the best is the one of the lowest loss.
+    assert_eq!(folder.read("early/best"), "checkpoint-9");
     assert_eq!(folder.read("early/last"), "checkpoint-9");
+    let next = "--resume --output_dir early --allow-changed --early_stopping_patience null --early_stopping_threshold 0";
+    assert!(said.contains(&format!("{next}\n")), "{said}");
     let again = folder.stdout(&["train", "--resume", "--output_dir", "early"]);
     assert!(
         again.contains("the validation loss no longer fell: 9 steps"),
         "{again}"
+    );
+    let words: Vec<&str> = ["train"].into_iter().chain(next.split(' ')).collect();
+    let on = folder.stdout(&[&words[..], &["--max_steps=12"]].concat());
+    assert!(on.contains("all steps are done: 12 steps"), "{on}");
+}
+
+#[test]
+fn a_run_goes_on_under_any_of_its_names_and_with_new_settings_that_rest_on_its_own() {
+    let folder = folder();
+    folder.write(
+        "held.jsonl",
+        &lines(&[row("How many are 1?", "They are 1.")]),
+    );
+    let held = [
+        "--validation_data=held.jsonl",
+        "--max_steps=3",
+        "--save_steps=2",
+    ];
+    train(&folder, "run", &held);
+    let on = |resume: &[&str], steps: &str| {
+        let more = ["--allow-changed", "--max_steps", steps];
+        let said = folder.stdout(&[&["train", "--resume"], resume, &more].concat());
+        assert!(
+            said.contains(&format!("all steps are done: {steps} steps")),
+            "{said}"
+        );
+        said
+    };
+    on(&["run"], "4");
+    on(&["run/last"], "5");
+    assert!(
+        on(&["run/best", "--output_dir", "run"], "6").contains("going on from run/checkpoint-")
+    );
+    // What the run itself says makes sense of it.
+    on(&["run", "--do_predict"], "7");
+    let printed = folder.stdout(&["train", "--resume", "run", "--print-config"]);
+    assert!(printed.contains("\nmax_steps: 7\n"), "{printed}");
+    let other = ["train", "--resume", "run/last", "--output_dir", "elsewhere"];
+    let refused = folder.refusal(&other);
+    assert!(
+        refused.contains("run/last belongs to the run in run"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn an_adapter_is_learned_on_with_the_system_prompt_of_its_training() {
+    let folder = folder();
+    train(&folder, "first", &["--system=Count.", "--max_steps=2"]);
+    let second = ["--adapter=first", "--max_steps=2"];
+    let said = train(&folder, "second", &second);
+    assert!(
+        said.contains("system     that of the training before: Count."),
+        "{said}"
+    );
+    let about: Value =
+        serde_json::from_str(&folder.read("second/checkpoint-2/retune.json")).expect("JSON");
+    assert_eq!(about["system"], "Count.");
+    assert_eq!(about["settings"]["adapter"], "first/checkpoint-2");
+    folder.write(
+        "template.jinja",
+        "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}",
+    );
+    let other = [
+        "--adapter=first",
+        "--max_steps=1",
+        "--chat_template=template.jinja",
+    ];
+    let outcome = folder.outcome(&[&BASE[..], &["--output_dir", "third"], &other].concat());
+    assert!(
+        outcome.contains("was trained with another chat template"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn a_warm_up_beyond_the_run_is_refused() {
+    let folder = folder();
+    let more = ["--num_train_epochs=0.1", "--warmup_steps=1000"];
+    let refused = folder.refusal(&[&BASE[..], &more].concat());
+    assert!(
+        refused.contains("warmup_steps: expected at most"),
+        "{refused}"
     );
 }
 
@@ -366,4 +452,15 @@ fn what_cannot_be_trained_is_said_before_anything_is_written() {
     .expect("written");
     let refused = folder.refusal(&BASE);
     assert!(refused.contains("it may be cut off"), "{refused}");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 988097824\n";
+    folder.write("model/model.safetensors", pointer);
+    let refused = folder.refusal(&BASE);
+    assert!(refused.contains("git lfs pull"), "{refused}");
+    std::fs::remove_file(folder.path("model/model.safetensors")).expect("removed");
+    folder.write("model/pytorch_model.bin", "a pickle");
+    let refused = folder.refusal(&BASE);
+    assert!(
+        refused.contains("pytorch_model.bin is a pickle"),
+        "{refused}"
+    );
 }

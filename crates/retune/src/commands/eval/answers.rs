@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use retune_data::{Conversation, Message, Role};
-use retune_generate::{Assistant, Generator, Sampling};
+use retune_generate::{Assistant, Sampling};
 use retune_train::TrainConfig;
 
 use super::Args;
@@ -42,8 +42,7 @@ fn answer(assistant: &Assistant, prompt: &str, config: &TrainConfig) -> Result<S
         ..assistant.sampling.clone()
     };
     let request = assistant.request(conversation, sampling)?;
-    let tokens = request.prompt.len() + request.check(&assistant.model, usize::MAX)?;
-    let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
+    let mut generator = assistant.generator_for(&request)?;
     let mut text = String::new();
     generator.answer(request, &mut |piece| text.push_str(piece))?;
     Ok(text)

@@ -11,8 +11,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args as _, FromArgMatches as _};
-use retune_data::DataOptions;
+use retune_data::{BadRows, DataOptions};
+use retune_eval::metrics::bleu::SmoothMethod;
 use retune_eval::metrics::bootstrap::Bootstrap;
+use retune_eval::metrics::chrf::Chrf;
+use retune_eval::metrics::labels::ExactMatch;
 use retune_eval::metrics::rouge::Rouge;
 use retune_eval::metrics::tokenize::Tokenizer;
 use retune_eval::metrics::words::Words;
@@ -23,6 +26,8 @@ use retune_train::config::Precision;
 
 use super::data::input::ReadArgs;
 use super::sampling::{OpenArgs, SamplingArgs};
+use crate::outcome::input_fault;
+use crate::output::plain;
 use crate::progress;
 use subjects::{Named, named};
 
@@ -77,6 +82,9 @@ pub(crate) struct Args {
     /// How many answers are made at once
     #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u64).range(1..=1024))]
     batch_size: u64,
+    /// Leave out rows that cannot be used, and list them
+    #[arg(long)]
+    skip: bool,
     #[command(flatten)]
     scoring: ScoringArgs,
     #[command(flatten)]
@@ -97,6 +105,24 @@ struct ScoringArgs {
     /// ROUGE's words [default: characters for Chinese, else rouge-score]
     #[arg(long, value_name = "NAME")]
     words: Option<WordsName>,
+    /// Case makes no difference to BLEU, chrF and exact matches
+    #[arg(long)]
+    lowercase: bool,
+    /// Punctuation makes no difference to exact matches
+    #[arg(long = "ignore-punctuation")]
+    ignore_punctuation: bool,
+    /// What BLEU does where no n-gram of a length matches, as sacreBLEU names it
+    #[arg(long = "smooth-method", value_name = "NAME", default_value = "exp")]
+    smooth_method: SmoothName,
+    /// The longest sequence of words that chrF counts: 0, or 2 for chrF++
+    #[arg(long = "chrf-word-order", value_name = "N", default_value = "0", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=6))]
+    chrf_word_order: usize,
+    /// White space counts as characters of chrF
+    #[arg(long = "chrf-whitespace")]
+    chrf_whitespace: bool,
+    /// chrF takes orders that a text is too short for as nearly 0, as chrF++.py does
+    #[arg(long = "chrf-eps-smoothing")]
+    chrf_eps_smoothing: bool,
     /// Answers are texts, even if there are so few different ones that they look like labels
     #[arg(long = "no-labels")]
     no_labels: bool,
@@ -111,6 +137,14 @@ enum WordsName {
     RougeScoreStemmed,
     Characters,
     Jieba,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum SmoothName {
+    None,
+    Floor,
+    AddK,
+    Exp,
 }
 
 fn confidence(text: &str) -> std::result::Result<f64, String> {
@@ -137,6 +171,25 @@ impl ScoringArgs {
                 },
             };
         }
+        // With sacreBLEU's own values.
+        scoring.bleu.smooth_method = match self.smooth_method {
+            SmoothName::None => SmoothMethod::None,
+            SmoothName::Floor => SmoothMethod::Floor(0.1),
+            SmoothName::AddK => SmoothMethod::AddK(1.0),
+            SmoothName::Exp => SmoothMethod::Exp,
+        };
+        scoring.bleu.lowercase = self.lowercase;
+        scoring.chrf = Chrf {
+            lowercase: self.lowercase,
+            word_order: self.chrf_word_order,
+            whitespace: self.chrf_whitespace,
+            eps_smoothing: self.chrf_eps_smoothing,
+            ..scoring.chrf
+        };
+        scoring.exact_match = ExactMatch {
+            ignore_case: self.lowercase,
+            ignore_punctuation: self.ignore_punctuation,
+        };
         if self.no_labels {
             scoring.labels = None;
         }
@@ -175,6 +228,9 @@ pub(crate) fn of_run(config: &TrainConfig) -> Result<()> {
     }
     line.extend(["--output".into(), run.join("eval").into()]);
     line.push("--overwrite".into());
+    if config.skip_bad_rows {
+        line.push("--skip".into());
+    }
     line.extend(["--device".into(), config.device.to_string().into()]);
     if let Some(threads) = config.threads {
         line.extend(["--threads".into(), threads.to_string().into()]);
@@ -196,19 +252,30 @@ pub(crate) fn of_run(config: &TrainConfig) -> Result<()> {
 
 fn measure(args: &Args, subjects: &[Named], options: DataOptions) -> Result<()> {
     let most = (args.max_samples > 0).then_some(args.max_samples);
-    let rows = HeldOut::open(&args.data, options, most, 0)?;
+    let open = |files: &[PathBuf], options: DataOptions| -> Result<HeldOut> {
+        let bad_rows = match args.skip {
+            true => BadRows::Skip,
+            false => BadRows::Stop,
+        };
+        let mut found = HeldOut::open(files, options, bad_rows, most, 0)?;
+        if args.skip {
+            leave_out_misfits(&mut found, subjects)?;
+        }
+        Ok(found)
+    };
+    let rows = open(&args.data, options)?;
     let general = match args.general.is_empty() {
         true => None,
         // Of another kind, most often, than the data that the options describe.
-        false => Some(HeldOut::open(
-            &args.general,
-            DataOptions::default(),
-            most,
-            0,
-        )?),
+        false => Some(open(&args.general, DataOptions::default())?),
     };
     check_output(args)?;
     let scoring = args.scoring.over(Scoring::of(&rows));
+    if args.repetition && args.sampling.draws() {
+        return Err(input_fault(
+            "--repetition tries ways to draw of its own\nhint: leave out do_sample, temperature, top_k, top_p and min_p",
+        ));
+    }
     if args.repetition {
         return grid::run(args, subjects, &rows, &scoring);
     }
@@ -236,6 +303,31 @@ fn measure(args: &Args, subjects: &[Named], options: DataOptions) -> Result<()> 
         page::write(&told, &outcomes, &comparison, folder)?;
     }
     Ok(())
+}
+
+/// Rows that are listed when they are left out.
+const LISTED: usize = 5;
+
+/// Leaves out what does not fit the template of one of the models, and tells what is left out.
+fn leave_out_misfits(rows: &mut HeldOut, subjects: &[Named]) -> Result<()> {
+    for Named { source, .. } in subjects {
+        let template = source.chat_template.clone();
+        let tokenizer = retune_data::Tokenizer::open_with_template_source(&source.model, template)?;
+        rows.leave_out_misfits(&tokenizer, source.system.as_deref());
+    }
+    let count = rows.left_out.len();
+    for problem in rows.left_out.iter().take(LISTED) {
+        anstream::eprintln!("left out: {}", plain(problem));
+    }
+    if count > LISTED {
+        anstream::eprintln!("left out: … and {} more", count - LISTED);
+    }
+    match rows.rows.is_empty() {
+        true => Err(input_fault(
+            "every row is left out; nothing can be measured",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The most likely answers, of the first model's settings what matters to them.

@@ -91,18 +91,7 @@ fn base(source: &Source) -> Result<Option<Named>> {
 
 /// The checkpoints of the run in `folder`, by their steps.
 fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)
-        .map_err(|error| input_fault(format!("{} cannot be read: {error}", folder.display())))?;
-    let step = |path: &PathBuf| -> Option<u64> {
-        let name = path.file_name()?.to_str()?;
-        name.strip_prefix("checkpoint-")?.parse().ok()
-    };
-    let mut found: Vec<(u64, PathBuf)> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter_map(|path| Some((step(&path)?, path)))
-        .collect();
-    found.sort();
+    let found = retune_train::checkpoints(folder)?;
     match found.is_empty() {
         true => Err(input_fault(format!(
             "{} holds no checkpoints\nhint: name a run's folder with --checkpoints",

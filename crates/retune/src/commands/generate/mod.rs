@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use retune_data::{Conversation, Message, Role};
 use retune_generate::{
-    Answer, Assistant, BeamAnswer, BeamSearch, EarlyStopping, Finish, Generator, Request, Sampling,
-    answer_all,
+    Answer, Assistant, BeamAnswer, BeamSearch, EarlyStopping, Finish, Request, Sampling, answer_all,
 };
 use serde_json::{Map, Value as Json, json};
 
 use super::sampling::{ModelArgs, SamplingArgs};
 use crate::outcome::input_fault;
-use crate::output::{check_paths, counted, plain};
+use crate::output::{answer_text, check_paths, counted};
 
 /// Answer a prompt, or a file of prompts.
 ///
@@ -147,7 +146,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let mut text = String::new();
             let read = std::io::stdin().read_to_string(&mut text);
             read.map_err(|error| input_fault(format!("standard input cannot be read: {error}")))?;
-            text
+            // The end of the last line is no part of what is said.
+            let whole = text.strip_suffix('\n').unwrap_or(&text);
+            whole.strip_suffix('\r').unwrap_or(whole).to_owned()
         }
         text => text.unwrap_or_default().to_owned(),
     };
@@ -203,8 +204,11 @@ fn request(
     sampling: &Sampling,
 ) -> Result<Request> {
     if args.raw {
-        let text = conversation.messages.last();
-        let text = text.map_or("", |message| &message.content);
+        let [Message { content: text, .. }] = &conversation.messages[..] else {
+            return Err(input_fault(
+                "--raw goes on with one text, and this is a conversation of several turns\nhint: leave out --raw, or write the text as `prompt`",
+            ));
+        };
         return Ok(Request {
             prompt: assistant.tokenizer.text_ids(text)?,
             adapter: assistant.adapter.clone(),
@@ -222,16 +226,15 @@ fn stream(assistant: &Assistant, request: Request, timings: bool) -> Result<()> 
     let prompt = request.prompt.len();
     let most = request.check(&assistant.model, usize::MAX)?;
     let wanted = request.sampling.max_new_tokens;
-    let tokens = prompt + most;
-    let mut generator = Generator::new(&assistant.model, &assistant.tokenizer, tokens)?;
-    let mut out = anstream::stdout().lock();
+    let mut generator = assistant.generator_for(&request)?;
+    let mut out = std::io::stdout().lock();
     generator.add(request)?;
     let started = Instant::now();
     let mut first = None;
     let (mut tokens, mut finish) = (0_usize, Finish::Stop);
     while !generator.is_idle() {
         for piece in generator.step()? {
-            write!(out, "{}", plain(&piece.text))?;
+            write!(out, "{}", answer_text(&piece.text))?;
             out.flush()?;
             tokens += usize::from(piece.token.is_some());
             finish = piece.finish.unwrap_or(finish);
@@ -275,15 +278,15 @@ fn tell_times((prompt, first): (usize, Duration), (tokens, whole): (usize, Durat
 
 /// Writes answers when they are whole: several, or as JSON.
 fn several(args: &Args, assistant: &Assistant, request: Request) -> Result<()> {
-    let mut out = anstream::stdout().lock();
+    let mut out = std::io::stdout().lock();
     let as_json = args.json || args.logprobs.is_some();
     let mut shown = 0;
     let mut show = |text: &str, record: Map<String, Json>| -> Result<()> {
         shown += 1;
         match (as_json, args.n) {
             (true, _) => writeln!(out, "{}", Json::Object(record))?,
-            (false, 1) => writeln!(out, "{}", plain(text))?,
-            (false, _) => writeln!(out, "{shown}. {}", plain(text))?,
+            (false, 1) => writeln!(out, "{}", answer_text(text))?,
+            (false, _) => writeln!(out, "{shown}. {}", answer_text(text))?,
         }
         Ok(out.flush()?)
     };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::Path;
 
 use anyhow::Result;
@@ -114,17 +114,18 @@ impl Answered {
                 output.display()
             ))
         };
-        let text = match std::fs::read_to_string(output) {
-            Ok(text) => text,
+        let bytes = match std::fs::read(output) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
             Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
         };
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+        let (lines, begun) = bytes.split_at(whole.map_or(0, |end| end + 1));
         let mut answers = BTreeSet::new();
-        for line in text[..whole].lines() {
-            let row: Json = serde_json::from_str(line).unwrap_or_default();
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let row: Json = serde_json::from_slice(line).unwrap_or_default();
             let (Some(number), Some(_)) = (row["line"].as_u64(), row["answer"].as_str()) else {
                 return Err(wrong("is no file of answers".to_owned()));
             };
@@ -138,21 +139,27 @@ impl Answered {
             }
             answers.insert((number, row["sample"].as_u64().unwrap_or(0)));
         }
-        let begun = &text[whole..];
-        let beginning = "{\"line\":";
+        let beginning = b"{\"line\":".as_slice();
         if !begun.starts_with(beginning) && !beginning.starts_with(begun) {
             return Err(wrong("is no file of answers".to_owned()));
         }
         Ok(Self {
             answers,
-            whole: whole as u64,
+            whole: lines.len() as u64,
         })
     }
 
     /// Opens the file to go on with it, without a line that was cut off.
     pub(super) fn open(&self, output: &Path) -> std::io::Result<File> {
-        let file = OpenOptions::new().create(true).append(true).open(output)?;
+        // Not opened to append: Windows would let nothing be cut off.
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(output)?;
         file.set_len(self.whole)?;
+        file.seek(SeekFrom::End(0))?;
         Ok(file)
     }
 }

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use retune_generate::Source;
 use retune_train::TrainConfig;
 use retune_train::config::{ALIASES, FOREIGN, Field, Kind, Override, Purpose, fields, json_schema};
 
 use crate::builtin;
 use crate::outcome::input_fault;
+use crate::output::plain;
 
 const POSITIONAL: &str = "config";
 const PRINT: &str = "print-config";
@@ -70,7 +72,13 @@ pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
             Some(_) => Purpose::Print,
             None => Purpose::Run,
         };
-        let (overrides, defaults) = for_model(file, &args.overrides, purpose)?;
+        // What is wrong with the settings is told later, all at once.
+        let begin = Beginning::named(file, &args.overrides);
+        let overrides = match purpose {
+            Purpose::Print => args.overrides.clone(),
+            Purpose::Run => begin.resolved(&args.overrides)?,
+        };
+        let defaults = begin.defaults();
         let config = TrainConfig::load_over(&defaults, file, &overrides, purpose)?;
         match args.print {
             Some(Syntax::Yaml) => config.to_yaml(),
@@ -85,32 +93,112 @@ pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
     Ok(None)
 }
 
-/// The settings of the command line with the folder that `builtin` means, and those that
-/// hold for the model where none are given.
-fn for_model(
-    file: Option<&Path>,
-    overrides: &[Override],
-    purpose: Purpose,
-) -> Result<(Vec<Override>, Vec<Override>)> {
-    // What is wrong with the settings is told later, all at once.
-    let model = TrainConfig::named_model(file, overrides).unwrap_or_default();
-    let defaults = builtin::training_defaults(&model);
-    let overrides = match purpose {
-        Purpose::Print => overrides.to_vec(),
-        Purpose::Run => builtin::resolved(overrides, &model)?,
+/// Prints `config`, which a checkpoint holds, or the schema, if that is asked for.
+pub(super) fn printed(args: &TrainArgs, config: &TrainConfig) -> Result<bool> {
+    let text = match args.print {
+        _ if args.schema => json_schema(),
+        Some(Syntax::Yaml) => config.to_yaml(),
+        Some(Syntax::Toml) => config.to_toml(),
+        None => return Ok(false),
     };
-    Ok((overrides, defaults))
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(true)
 }
 
-/// Says which settings are the model's own.
+/// What training begins with, as far as settings name it.
+pub(super) struct Beginning {
+    model: PathBuf,
+    adapter: Option<PathBuf>,
+}
+
+impl Beginning {
+    fn named(file: Option<&Path>, overrides: &[Override]) -> Self {
+        let named = |setting| TrainConfig::named_path(setting, file, overrides);
+        Self {
+            model: named("model").unwrap_or_default(),
+            adapter: named("adapter"),
+        }
+    }
+
+    /// The same, where `recorded` are the settings of a run.
+    pub(super) fn of_run(recorded: &TrainConfig, overrides: &[Override]) -> Self {
+        let named = Self::named(None, overrides);
+        let model = match named.model.as_os_str().is_empty() {
+            true => recorded.model.clone(),
+            false => named.model,
+        };
+        Self { model, ..named }
+    }
+
+    /// What is known of it from the training that made it; none of what is not there, or was
+    /// made by nobody.
+    fn source(&self) -> Option<Source> {
+        let found = match &self.adapter {
+            None if self.model.as_os_str() == builtin::NAME => return None,
+            Some(adapter) => builtin::find(adapter, Some(&self.model)),
+            None => builtin::find(&self.model, None),
+        };
+        found.ok()
+    }
+
+    /// `overrides` with the folders that `builtin` and a run mean: the base's and that of the
+    /// run's best checkpoint.
+    pub(super) fn resolved(&self, overrides: &[Override]) -> Result<Vec<Override>> {
+        let mut overrides = builtin::resolved(overrides, &self.model)?;
+        if let Some(named) = &self.adapter
+            && let Some(found) = self.source().and_then(|source| source.adapter)
+            && found != *named
+        {
+            builtin::replace(&mut overrides, "adapter", &found);
+        }
+        Ok(overrides)
+    }
+
+    /// What holds where nothing is said: the built-in base's settings, and the system prompt
+    /// that an adapter or a model was trained with.
+    fn defaults(&self) -> Vec<Override> {
+        let mut defaults = builtin::training_defaults(&self.model);
+        let system = self.source().and_then(|source| source.system);
+        defaults.extend(system.map(|system| Override {
+            name: "system".to_owned(),
+            values: vec![system],
+            option: "the system prompt of the training before".to_owned(),
+        }));
+        defaults
+    }
+}
+
+/// Warns where training goes on from one that had another chat template.
+pub(super) fn check_template(config: &TrainConfig, template: Option<&str>) {
+    let begin = Beginning {
+        model: config.model.clone(),
+        adapter: config.adapter.clone(),
+    };
+    let before = begin.source().and_then(|source| source.chat_template);
+    if before.is_some_and(|before| Some(before.as_str()) != template) {
+        let folder = begin.adapter.unwrap_or(begin.model);
+        anstream::eprintln!(
+            "warning: {} was trained with another chat template, which its retune.json holds; write it to a file and name that as chat_template, or what was learned before may be lost",
+            plain(&folder.display().to_string())
+        );
+    }
+}
+
+/// Says which settings are not the usual ones, though nobody gave them.
 fn tell_defaults(config: &TrainConfig, file: Option<&Path>, overrides: &[Override]) -> Result<()> {
     let Ok(usual) = TrainConfig::load(file, overrides, Purpose::Print) else {
         return Ok(());
     };
     let (own, usual) = (serde_json::to_value(config)?, serde_json::to_value(&usual)?);
+    if own["system"] != usual["system"] {
+        anstream::println!(
+            "system     that of the training before: {}",
+            plain(config.system.as_deref().unwrap_or_default())
+        );
+    }
     let others = fields()
         .iter()
-        .filter(|field| own[&field.name] != usual[&field.name]);
+        .filter(|field| field.name != "system" && own[&field.name] != usual[&field.name]);
     let told: Vec<String> = others
         .map(|field| {
             let value = &own[&field.name];
@@ -167,6 +255,7 @@ fn option(field: &'static Field) -> Arg {
         Kind::Text => "TEXT",
         Kind::Size => "SIZE",
         Kind::Choice(_) | Kind::Device => "NAME",
+        Kind::List if field.is_prose() => "TEXT",
         Kind::List => "A,B,…",
         Kind::Texts | Kind::Numbers(_) => "NAME=VALUE,…",
     };

@@ -37,11 +37,11 @@ use watch::Watch;
 ///   retune train --resume --output_dir second
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Go on with the run in output_dir, from its last checkpoint, its best one, or the
-    /// one in a folder
+    /// Go on with the run in output_dir or in a folder, from its last checkpoint, its best
+    /// one, or the one in a folder
     #[arg(long, value_name = "last|best|FOLDER", num_args = 0..=1, default_missing_value = "last")]
     resume: Option<String>,
-    /// With --resume: let steps, rates and validation differ from what they were
+    /// With --resume: let steps, rates and how often is validated differ from what they were
     #[arg(long, requires = "resume")]
     allow_changed: bool,
     #[command(flatten)]
@@ -122,7 +122,7 @@ fn train(mut trainer: Trainer, mut log: RunLog, device: &Device) -> Result<()> {
         super::eval::of_run(&config)?;
         anstream::println!();
     }
-    heard(show::next(&config, steps))
+    heard(show::next(&config, steps, ending))
 }
 
 /// Training goes on where nobody reads what it says.
@@ -145,6 +145,10 @@ pub(crate) fn prepared(
     bar.finish_and_clear();
     let prepared = prepared?;
     template_warnings(&prepared.data.template_faults);
+    args::check_template(
+        &prepared.config,
+        prepared.data.tokenizer().template_source(),
+    );
     Ok(prepared)
 }
 

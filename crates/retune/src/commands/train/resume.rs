@@ -4,45 +4,50 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use retune_train::config::Purpose;
 use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which, has_saved};
 
+use super::args::{Beginning, printed};
 use super::{Args, config, device, opened, planned, prepared, show, train};
-use crate::builtin;
 use crate::outcome::input_fault;
 use crate::output::{plain, thousands};
 
 /// Goes on with the run in the settings' output folder.
 pub(super) fn run(which: &str, args: &Args) -> Result<()> {
     let mut settings = args.settings.clone();
-    let which = match which {
-        "last" => Which::Last,
-        "best" => Which::Best,
+    let path = Path::new(which);
+    let (which, run) = match which {
+        "last" => (Which::Last, None),
+        "best" => (Which::Best, None),
+        _ if path.is_file() && path.ends_with("last") => (Which::Last, Some(parent_of(path)?)),
+        _ if path.is_file() && path.ends_with("best") => (Which::Best, Some(parent_of(path)?)),
         // A file of settings may stand right behind --resume.
-        path if Path::new(path).is_file() => {
-            settings = settings.with_file(Path::new(path));
-            Which::Last
+        _ if path.is_file() => {
+            settings = settings.with_file(path);
+            (Which::Last, None)
         }
-        path => Which::Folder(PathBuf::from(path)),
+        _ if !path.is_dir() => {
+            return Err(input_fault(format!(
+                "--resume {which}: there is no such folder\nhint: name a checkpoint's folder, or last or best"
+            )));
+        }
+        _ if has_saved(path)? => (Which::Last, Some(path.to_path_buf())),
+        _ => (Which::Folder(path.to_path_buf()), Some(parent_of(path)?)),
     };
     let file = settings.file()?;
-    let output = match &which {
-        Which::Folder(folder) => {
-            let output = output_of(folder)?;
-            let named = settings
-                .overrides()
-                .iter()
-                .find(|given| given.name == "output_dir");
-            if named.is_some_and(|given| given.values != [output.display().to_string()]) {
+    let named = TrainConfig::named_path("output_dir", None, settings.overrides());
+    let output = match run {
+        Some(run) => {
+            if named.is_some_and(|named| named != run) {
                 return Err(input_fault(format!(
-                    "--output_dir: this checkpoint belongs to the run in {}, which goes on there\nhint: leave out --output_dir; or begin a run of its own from it, with --adapter {}",
-                    output.display(),
-                    folder.display()
+                    "--output_dir: {} belongs to the run in {}, which goes on there\nhint: leave out --output_dir; or begin a run of its own from it, with --adapter",
+                    path.display(),
+                    run.display()
                 )));
             }
-            output
+            run
         }
-        _ => TrainConfig::load(file, settings.overrides(), Purpose::Print)?.output_dir,
+        None => TrainConfig::named_path("output_dir", file, settings.overrides())
+            .unwrap_or_else(|| TrainConfig::default().output_dir),
     };
     if !output.is_dir() {
         return Err(input_fault(format!(
@@ -65,8 +70,13 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
         },
         None => {
             let recorded = checkpoint.settings();
-            let overrides = builtin::resolved(settings.overrides(), &recorded.model)?;
-            recorded.changed(checkpoint.folder(), &overrides)?
+            let begin = Beginning::of_run(recorded, settings.overrides());
+            let overrides = begin.resolved(settings.overrides())?;
+            let config = recorded.changed(checkpoint.folder(), &overrides)?;
+            if printed(&settings, &config)? {
+                return Ok(());
+            }
+            config
         }
     };
     config.output_dir = output;
@@ -94,18 +104,10 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
     train(trainer, log, &device)
 }
 
-/// The folder of the run that a checkpoint belongs to.
-fn output_of(checkpoint: &Path) -> Result<PathBuf> {
-    if !checkpoint.is_dir() {
-        return Err(input_fault(format!(
-            "--resume {}: there is no such folder\nhint: name a checkpoint's folder, or last or best",
-            checkpoint.display()
-        )));
-    }
-    let whole = std::path::absolute(checkpoint)?;
-    let parent = checkpoint
-        .parent()
-        .filter(|name| !name.as_os_str().is_empty());
+/// The folder of the run in which a checkpoint, or what names one, lies.
+fn parent_of(path: &Path) -> Result<PathBuf> {
+    let whole = std::path::absolute(path)?;
+    let parent = path.parent().filter(|name| !name.as_os_str().is_empty());
     Ok(match (parent, whole.parent()) {
         (Some(parent), _) => parent.to_path_buf(),
         (None, Some(_)) => PathBuf::from("."),

@@ -229,7 +229,7 @@ pub(crate) fn end(trainer: &Trainer, ending: Ending, device: &Device) -> Result<
 }
 
 /// What to type next, behind `steps` steps.
-pub(crate) fn next(config: &TrainConfig, steps: u64) -> Result<()> {
+pub(crate) fn next(config: &TrainConfig, steps: u64, ending: Ending) -> Result<()> {
     let mut out = anstream::stdout().lock();
     let output = config.output_dir.display();
     line(&mut out, "next", format!("retune chat {output}"))?;
@@ -243,11 +243,22 @@ pub(crate) fn next(config: &TrainConfig, steps: u64) -> Result<()> {
         )?;
     }
     line(&mut out, "", format!("retune serve {output}"))?;
-    let more = 2 * steps;
+    let more = match ending {
+        // As many as were meant at first, whatever the loss does.
+        Ending::Early => {
+            let usual = TrainConfig::default().early_stopping_threshold;
+            let threshold = match config.early_stopping_threshold == usual {
+                true => String::new(),
+                false => format!(" --early_stopping_threshold {usual}"),
+            };
+            format!("--early_stopping_patience null{threshold}")
+        }
+        _ => format!("--max_steps {}", 2 * steps),
+    };
     line(
         &mut out,
         "",
-        format!("retune train --resume --output_dir {output} --allow-changed --max_steps {more}"),
+        format!("retune train --resume --output_dir {output} --allow-changed {more}"),
     )
 }
 

@@ -1,6 +1,6 @@
 //! A run as one sees it go on.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use retune_train::events::TrainRecord;
@@ -14,8 +14,6 @@ pub(crate) struct Watch<'a> {
     log: &'a mut RunLog,
     signals: &'a Signals,
     bar: ProgressBar,
-    /// Where nobody looks on, lines go to standard output.
-    seen: bool,
 }
 
 impl<'a> Watch<'a> {
@@ -30,12 +28,7 @@ impl<'a> Watch<'a> {
         // The time that is left follows from the steps behind those that are seen here.
         bar.tick();
         bar.reset_eta();
-        Self {
-            log,
-            signals,
-            bar,
-            seen: std::io::stderr().is_terminal(),
-        }
+        Self { log, signals, bar }
     }
 
     pub(crate) fn finish(&self) {
@@ -43,11 +36,9 @@ impl<'a> Watch<'a> {
     }
 
     fn line(&self, text: &str) {
-        match self.seen {
-            true => self.bar.println(text),
-            // A run does not end because nobody reads on.
-            false => drop(writeln!(anstream::stdout(), "{text}")),
-        }
+        // The bar is on standard error. A run does not end because nobody reads on.
+        self.bar
+            .suspend(|| drop(writeln!(anstream::stdout(), "{text}")));
     }
 
     fn trained(&self, record: &TrainRecord) {

@@ -233,6 +233,114 @@ fn tools_are_called_as_asked_and_their_results_are_read() {
 }
 
 #[test]
+fn settings_of_sampling_have_the_names_and_the_meaning_that_they_have_elsewhere() {
+    let server = Server::start(&[]);
+    let text = |more: Value| {
+        let (status, body) = server.ask(CHAT, &asked("你是谁？", more.clone()));
+        assert_eq!(status, 200, "{more}: {body}");
+        choices(&body)[0].clone()
+    };
+    let greedy = text(json!({}))["message"]["content"].clone();
+    let unset = json!({"temperature": null, "do_sample": false, "top_p": null});
+    assert_eq!(text(unset)["message"]["content"], greedy);
+    let no_limit = text(json!({"max_tokens": -1}));
+    assert_eq!(no_limit["finish_reason"], "stop");
+    // Who asks for several answers wants different ones.
+    let several = json!({"temperature": null, "n": 4, "seed": 5, "min_tokens": 8});
+    let (_, body) = server.ask(CHAT, &asked("你是谁？", several));
+    let answers: Vec<&Value> = choices(&body)
+        .iter()
+        .map(|choice| &choice["message"]["content"])
+        .collect();
+    assert!(answers.iter().any(|answer| *answer != answers[0]), "{body}");
+    let first = json!({"logprobs": true});
+    let told = text(first)["logprobs"]["content"][0]["token"].clone();
+    let ids = json!({"content": told});
+    let (_, ids) = server.ask("/tokenize", &ids);
+    let stopped = text(json!({"stop_token_ids": [ids["tokens"][0]]}));
+    assert_eq!(stopped["message"]["content"], "", "{told} {ids}");
+    assert_eq!(stopped["finish_reason"], "stop");
+    let looped = json!({"logit_bias": {"100": 100}, "max_phrase_repeats": 3, "max_tokens": 64});
+    assert_eq!(text(looped)["stop_reason"], "repetition");
+    for (field, value) in [
+        ("max_tokens", json!(-2)),
+        ("stop_token_ids", json!([99_999_999])),
+        ("dry_base", json!(0.5)),
+        ("max_phrase_repeats", json!(1)),
+    ] {
+        let (status, body) = server.ask(CHAT, &asked("你好", json!({ field: value })));
+        assert_eq!(
+            (status, &body["error"]["param"]),
+            (400, &json!(field)),
+            "{body}"
+        );
+    }
+}
+
+/// A template that may be told to think.
+const THINKING_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% if enable_thinking is defined and enable_thinking is false %}我姓{% endif %}{% endif %}";
+
+#[test]
+fn chat_templates_get_arguments_of_the_server_and_of_requests() {
+    let folder = Folder::new();
+    folder.stdout(&["builtin", "model"]);
+    folder.write("model/chat_template.jinja", THINKING_TEMPLATE);
+    let off = "{\"enable_thinking\": false}";
+    let quiet = ["generate", "model", "你是谁？", "--greedy", "--timings"];
+    let prompt = |more: &[&str]| folder.outcome(&[&quiet[..], more].concat());
+    let tokens = |outcome: String| {
+        let rest = outcome
+            .split("prompt: ")
+            .nth(1)
+            .expect("timings")
+            .to_owned();
+        rest.split(' ')
+            .next()
+            .expect("a number")
+            .parse::<u64>()
+            .expect("a number")
+    };
+    let (thinks, does_not) = (
+        tokens(prompt(&[])),
+        tokens(prompt(&["--chat_template_kwargs", off])),
+    );
+    assert!(does_not > thinks, "{does_not} {thinks}");
+    let server = Server::start_with(folder, "model", &["--chat_template_kwargs", off]);
+    let used = |more: Value| {
+        let (status, body) = server.ask(CHAT, &asked("你是谁？", more));
+        assert_eq!(status, 200, "{body}");
+        body["usage"]["prompt_tokens"].as_u64().expect("a number")
+    };
+    assert_eq!(used(json!({})), does_not);
+    let on = json!({"chat_template_kwargs": {"enable_thinking": true}});
+    assert_eq!(used(on), thinks);
+}
+
+#[test]
+fn a_model_without_a_template_takes_single_messages_and_refuses_to_forget_others() {
+    let folder = Folder::new();
+    folder.stdout(&["builtin", "model"]);
+    let path = "model/tokenizer_config.json";
+    let mut config: Value = serde_json::from_str(&folder.read(path)).expect("JSON");
+    config
+        .as_object_mut()
+        .expect("an object")
+        .remove("chat_template");
+    folder.write(path, &config.to_string());
+    let refused = folder.refusal(&["generate", "model", "你好", "--system", "x"]);
+    assert!(refused.contains("has no chat template"), "{refused}");
+    let server = Server::start_with(folder, "model", &[]);
+    assert_eq!(server.ask(CHAT, &asked("你好", json!({}))).0, 200);
+    let messages = json!([{"role": "system", "content": "x"}, {"role": "user", "content": "你好"}]);
+    let (status, body) = server.ask(CHAT, &json!({"messages": messages}));
+    assert_eq!(status, 400, "{body}");
+    assert!(body.to_string().contains("has no chat template"), "{body}");
+}
+
+#[test]
 fn a_template_without_tools_says_so() {
     let server = Server::start(&[]);
     let (status, body) = server.ask(CHAT, &weather(&json!("auto"), &json!({})));

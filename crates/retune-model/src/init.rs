@@ -37,9 +37,9 @@ impl NewModel {
             false => None,
         };
         if let Some(config) = &config
-            && parameter_count(config) > MAX_PARAMETERS
+            && config.num_parameters() > MAX_PARAMETERS
         {
-            let found = parameter_count(config);
+            let found = config.num_parameters();
             problems.push(format!(
                 "expected at most {MAX_PARAMETERS} parameters, found {found}"
             ));
@@ -57,11 +57,6 @@ impl NewModel {
     /// The shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config
-    }
-
-    /// How many numbers are trained in all.
-    pub fn parameter_count(&self) -> u64 {
-        parameter_count(&self.config)
     }
 
     /// Writes `model.safetensors`, `generation_config.json` and, when they are
@@ -144,13 +139,6 @@ impl NewModel {
             .chain(ids)
             .collect()
     }
-}
-
-fn parameter_count(config: &ModelConfig) -> u64 {
-    let shapes = shapes(config).into_values();
-    shapes
-        .map(|shape| shape.iter().product::<usize>() as u64)
-        .sum()
 }
 
 fn range(fields: &Map<String, Json>) -> f32 {

@@ -1,7 +1,7 @@
 //! Which samples each optimizer step learns from: a function of the step alone,
 //! so that a run that is resumed needs no more than its number.
 
-use retune_data::epoch_order;
+use retune_data::{epoch_order, epoch_steps};
 
 /// General data that is mixed in.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,12 +90,14 @@ impl Course {
         let (epoch, index) = (step / per_epoch, (step % per_epoch) as usize);
         if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
             let count = self.train.len() as u32;
-            let order = match self.shuffled {
-                true => epoch_order(self.seed, epoch, count),
-                false => (0..count).collect(),
+            let steps = match self.shuffled {
+                true => epoch_steps(self.seed, epoch, count, self.per_step),
+                false => {
+                    let order: Vec<u32> = (0..count).collect();
+                    order.chunks(self.per_step).map(<[u32]>::to_vec).collect()
+                }
             };
-            let steps = order.chunks(self.per_step).map(<[u32]>::to_vec);
-            self.epoch = Some((epoch, steps.collect()));
+            self.epoch = Some((epoch, steps));
         }
         let chosen = self.epoch.as_ref().and_then(|(_, steps)| steps.get(index));
         let train: Vec<u32> = chosen

@@ -36,13 +36,13 @@ pub struct TrainData {
     pub prepared: Prepared,
     /// Which samples each step has.
     pub course: Course,
-    validation: Option<Validation>,
+    validation: Option<HeldBack>,
     replay: Option<Prepared>,
 }
 
 /// Samples to validate on.
 #[derive(Debug)]
-struct Validation {
+struct HeldBack {
     /// None where they are a share of the data.
     prepared: Option<Prepared>,
     samples: Vec<u32>,
@@ -94,7 +94,7 @@ impl TrainData {
                 true => Course::new(config.seed, train, per_step, mixed).in_order(),
                 false => Course::new(config.seed, train, per_step, mixed),
             },
-            validation: validation.map(|(prepared, samples)| Validation { prepared, samples }),
+            validation: validation.map(|(prepared, samples)| HeldBack { prepared, samples }),
             replay,
         })
     }

@@ -28,7 +28,7 @@ fn logits(model: &Path, adapter: Option<&Path>) -> Vec<f32> {
     let mut opened = Decoder::open(model, &Device::cpu(), &options).expect("a model");
     if let Some(adapter) = adapter {
         opened
-            .load_adapter(&Weights::open_adapter(&adapter).expect("an adapter"))
+            .load_adapter(&Weights::open_adapter(adapter).expect("an adapter"))
             .expect("an adapter");
     }
     let ids: Vec<u32> = (0..40).map(|at| at * 13 % 200).collect();

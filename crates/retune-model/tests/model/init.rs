@@ -120,7 +120,7 @@ fn weights_are_drawn_as_hugging_face_draws_them() {
         }
     }
     let model = NewModel::new(options.fields().unwrap(), 300).unwrap();
-    assert_eq!(model.parameter_count(), count);
+    assert_eq!(model.config().num_parameters(), count);
     // Shares of a normal distribution within one, two and three deviations, each
     // within five deviations of a binomial's.
     for (within, share) in [(1.0, 0.682_689), (2.0, 0.954_500), (3.0, 0.997_300)] {
@@ -201,7 +201,7 @@ fn the_default_is_a_small_model() {
         ..ShapeOptions::default()
     };
     let model = NewModel::new(options.fields().unwrap(), 8192).unwrap();
-    let parameters = model.parameter_count();
+    let parameters = model.config().num_parameters();
     assert!(
         (5_000_000..10_000_000).contains(&parameters),
         "{parameters}"

@@ -208,7 +208,7 @@ fn show(args: &Args, model: &NewModel) -> Result<()> {
         head_dim,
         ..
     } = model.config();
-    let parameters = model.parameter_count();
+    let parameters = model.config().num_parameters();
     let embedding = (vocab_size * hidden_size) as u64;
     let bytes = parameters * args.dtype.size() as u64;
     let mut out = anstream::stdout().lock();

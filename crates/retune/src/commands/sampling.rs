@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
 use retune_compute::{CpuOptions, CudaOptions, DType, DeviceChoice};
 use retune_generate::{Assistant, AssistantOptions, Sampling, Source};
+use retune_model::Weights;
 use retune_train::config::{DEVICES, device_choice};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
@@ -34,7 +35,8 @@ pub(crate) struct OpenArgs {
     /// Threads [default: the machine's cores]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
-    /// The type of products' factors [default: bf16 where the device multiplies it]
+    /// The type of products' factors [default: bf16 where the device multiplies it, and for
+    /// answers where the weights are stored in it]
     #[arg(long, value_name = "TYPE")]
     precision: Option<Type>,
     /// What the chat template gets beside the messages, as JSON: {"enable_thinking": false}
@@ -80,7 +82,7 @@ impl ModelArgs {
 
     /// Opens that in the same way.
     pub(crate) fn open_source(&self, source: Source) -> Result<Assistant> {
-        self.open.open(source)
+        self.open.open_to_answer(source, Sampling::default())
     }
 }
 
@@ -104,13 +106,31 @@ impl OpenArgs {
         Ok(source)
     }
 
-    /// Opens what was found.
+    /// Opens what was found, to be measured: in the type that training has.
     pub(crate) fn open(&self, source: Source) -> Result<Assistant> {
-        self.open_sampled(source, Sampling::default())
+        self.opened(source, self.precision.map(DType::from), Sampling::default())
     }
 
-    /// The same, with `sampling` where `generation_config.json` says nothing.
-    pub(crate) fn open_sampled(&self, source: Source, sampling: Sampling) -> Result<Assistant> {
+    /// Opens what was found, to be talked to, with `sampling` where `generation_config.json`
+    /// says nothing. Weights that are stored in bf16 are read in it by every device: an answer
+    /// is bound by reading them.
+    pub(crate) fn open_to_answer(&self, source: Source, sampling: Sampling) -> Result<Assistant> {
+        let dtype = match self.precision {
+            Some(named) => Some(named.into()),
+            None => {
+                let stored = Weights::open(&source.model)?.dtype();
+                (stored == DType::BF16).then_some(stored)
+            }
+        };
+        self.opened(source, dtype, sampling)
+    }
+
+    fn opened(
+        &self,
+        source: Source,
+        dtype: Option<DType>,
+        sampling: Sampling,
+    ) -> Result<Assistant> {
         let cpu = CpuOptions {
             threads: self.threads,
             ..CpuOptions::default()
@@ -121,7 +141,7 @@ impl OpenArgs {
         };
         let device = self.device.open(&cpu, &cuda, gpu_refused)?;
         let options = AssistantOptions {
-            dtype: self.precision.map(DType::from),
+            dtype,
             sampling,
             template_arguments: self.chat_template_kwargs.clone().unwrap_or_default(),
         };

@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let source = args.open.source(&args.folder)?;
     let first = Served {
         name: last_part(&args.folder),
-        assistant: Arc::new(args.open.open_sampled(
+        assistant: Arc::new(args.open.open_to_answer(
             source,
             Sampling {
                 max_new_tokens: args.max_new_tokens,

@@ -238,8 +238,11 @@ impl Given {
         mistakes: &mut Vec<Mistake>,
     ) {
         match check::check(field, node) {
-            // It takes back what the file says.
-            Ok(Json::Null) => drop(self.settings.remove(field.name.as_str())),
+            // It takes back what the file says, and what would hold instead.
+            Ok(Json::Null) => {
+                self.settings.remove(field.name.as_str());
+                self.defaults.remove(field.name.as_str());
+            }
             Ok(value) => {
                 let key = key.to_owned();
                 let setting = Setting { place, key, value };

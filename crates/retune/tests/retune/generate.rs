@@ -126,6 +126,11 @@ fn a_file_of_prompts_is_answered_and_gone_on_with() {
     folder.write("answers.jsonl", &text[..text.len() * 2 / 5]);
     folder.stdout(&all);
     assert_eq!(answers(&folder), whole);
+    // In the middle of a character.
+    let begun = [text.as_bytes(), b"{\"line\": 13, \"answer\": \"\xe4\xbd"].concat();
+    std::fs::write(folder.path("answers.jsonl"), begun).expect("written");
+    folder.stdout(&all);
+    assert_eq!(answers(&folder), whole);
     folder.write("prompts.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": 7}\n");
     let refused = folder.refusal(&all);
     assert!(
@@ -299,6 +304,55 @@ fn chat_goes_from_a_model_to_its_adapter() {
         "{outcome}"
     );
     assert!(outcome.contains("nowhere is not there"), "{outcome}");
+}
+
+#[test]
+fn chat_takes_another_model_with_its_own_sampling_and_what_was_set() {
+    let folder = trained();
+    let typed = "/set seed 9\n/set\n/adapter builtin\n/set\n/exit\n";
+    let outcome = folder.outcome_of(&["chat", "run", "--max_new_tokens", "5"], typed);
+    let shown: Vec<&str> = outcome.split("\"temperature\": ").skip(1).collect();
+    let [own, other] = shown[..] else {
+        panic!("{outcome}");
+    };
+    assert!(
+        own.starts_with("1.0") && other.starts_with("0.6"),
+        "{outcome}"
+    );
+    for settings in [own, other] {
+        assert!(settings.contains("\"seed\": 9"), "{settings}");
+        assert!(settings.contains("\"max_new_tokens\": 5"), "{settings}");
+    }
+}
+
+#[test]
+fn an_adapter_of_others_answers_under_the_template_in_its_folder() {
+    let folder = tuned();
+    let checkpoint = format!("lora/{}", folder.read("lora/best"));
+    std::fs::remove_file(folder.path(&format!("{checkpoint}/retune.json"))).expect("removed");
+    let ask = [
+        "generate",
+        &checkpoint,
+        "How many are 3?",
+        "--greedy",
+        "--timings",
+    ];
+    let tokens = || {
+        let outcome = folder.outcome(&ask);
+        let told = outcome
+            .split("prompt: ")
+            .nth(1)
+            .expect("timings")
+            .to_owned();
+        told.split(' ')
+            .next()
+            .and_then(|count| count.parse::<u64>().ok())
+            .expect("a number")
+    };
+    let before = tokens();
+    let template = "{% for m in messages %}{{ m.content }}{% endfor %} and so on and so forth: ";
+    folder.write(&format!("{checkpoint}/chat_template.jinja"), template);
+    assert!(tokens() > before);
 }
 
 #[test]

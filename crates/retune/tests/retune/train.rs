@@ -236,7 +236,7 @@ fn a_run_goes_on_under_any_of_its_names_and_with_new_settings_that_rest_on_its_o
         on(&["run/best", "--output_dir", "run"], "6").contains("going on from run/checkpoint-")
     );
     // What the run itself says makes sense of it.
-    on(&["run", "--do_predict"], "7");
+    assert!(on(&["run", "--do_predict"], "7").contains("perplexity"));
     let printed = folder.stdout(&["train", "--resume", "run", "--print-config"]);
     assert!(printed.contains("\nmax_steps: 7\n"), "{printed}");
     let other = ["train", "--resume", "run/last", "--output_dir", "elsewhere"];
@@ -245,6 +245,37 @@ fn a_run_goes_on_under_any_of_its_names_and_with_new_settings_that_rest_on_its_o
         refused.contains("run/last belongs to the run in run"),
         "{refused}"
     );
+}
+
+#[test]
+fn rows_that_training_leaves_out_are_left_out_of_what_it_is_measured_on() {
+    let folder = folder();
+    let held = [
+        lines(&[row("How many are 1?", "They are 1.")]),
+        "{\"instruction\": 5}\n".to_owned(),
+    ];
+    folder.write("held.jsonl", &held.concat());
+    let skipping = [
+        "--validation_data=held.jsonl",
+        "--max_steps=1",
+        "--skip_bad_rows",
+        "--do_predict",
+    ];
+    let outcome = folder.outcome(&[&BASE[..], &["--output_dir", "run"], &skipping].concat());
+    assert!(outcome.starts_with("exit 0\n"), "{outcome}");
+    assert!(outcome.contains("left out: held.jsonl, row 2"), "{outcome}");
+    let refused = folder.refusal(&["eval", "run", "--data", "held.jsonl"]);
+    assert!(refused.contains("held.jsonl, row 2"), "{refused}");
+    let said = folder.stdout(&[
+        "eval",
+        "run",
+        "--data",
+        "held.jsonl",
+        "--skip",
+        "--chrf-word-order",
+        "2",
+    ]);
+    assert!(said.contains("1 row\n") && said.contains("nw:2"), "{said}");
 }
 
 #[test]
@@ -261,6 +292,8 @@ fn an_adapter_is_learned_on_with_the_system_prompt_of_its_training() {
         serde_json::from_str(&folder.read("second/checkpoint-2/retune.json")).expect("JSON");
     assert_eq!(about["system"], "Count.");
     assert_eq!(about["settings"]["adapter"], "first/checkpoint-2");
+    let none = ["--adapter=first", "--system=null", "--max_steps=1"];
+    assert!(!train(&folder, "without", &none).contains("system  "));
     folder.write(
         "template.jinja",
         "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}",

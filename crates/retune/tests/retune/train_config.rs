@@ -70,6 +70,26 @@ fn settings_are_printed_as_a_commented_file() {
 }
 
 #[test]
+fn settings_of_the_builtin_base_that_others_make_void_are_printed_as_comments() {
+    let folder = Folder::new();
+    let own = [
+        "train",
+        "--model",
+        "builtin",
+        "--max_steps",
+        "3",
+        "--print-config",
+    ];
+    let printed = folder.stdout(&own);
+    assert!(printed.contains("\n# num_train_epochs: 4.0\n"), "{printed}");
+    folder.write("own.yaml", &printed);
+    assert_eq!(
+        folder.stdout(&["train", "--print-config", "own.yaml"]),
+        printed
+    );
+}
+
+#[test]
 fn options_and_arguments_go_over_the_file() {
     let folder = Folder::new();
     folder.write("train.yaml", "r: 4\nseed: 1\nnum_train_epochs: 2\n");

@@ -190,7 +190,8 @@ fn tell_defaults(config: &TrainConfig, file: Option<&Path>, overrides: &[Overrid
         return Ok(());
     };
     let (own, usual) = (serde_json::to_value(config)?, serde_json::to_value(&usual)?);
-    if own["system"] != usual["system"] {
+    // Not where it was taken back.
+    if own["system"] != usual["system"] && config.system.is_some() {
         anstream::println!(
             "system     that of the training before: {}",
             plain(config.system.as_deref().unwrap_or_default())

@@ -28,7 +28,7 @@ pub struct HeldOutRow {
 pub struct HeldOut {
     /// The rows, in the order of the files.
     pub rows: Vec<HeldOutRow>,
-    /// How many there are in the files; more than `rows` if some were drawn.
+    /// How many there are in the files that can be used; more than `rows` if some were drawn.
     pub total: usize,
     /// Rows that could not be used, with what is wrong with them.
     pub left_out: Vec<String>,
@@ -40,7 +40,7 @@ impl HeldOut {
     ///
     /// # Errors
     /// `Data` for a file that cannot be used, or a row unless `bad_rows` are skipped;
-    /// `NoRows` if there is none.
+    /// `NoRows` if there is none, not even one that is left out.
     pub fn open(
         paths: &[PathBuf],
         options: DataOptions,
@@ -57,7 +57,7 @@ impl HeldOut {
             }
         }
         let total = rows.len();
-        if total == 0 {
+        if total == 0 && left_out.is_empty() {
             let named: Vec<String> = paths
                 .iter()
                 .map(|path| path.display().to_string())

@@ -30,7 +30,7 @@ struct Lora {
 impl Lora {
     fn open(folder: &Path, base: &Weights) -> Result<Self> {
         let config = LoraConfig::open(folder)?;
-        let weights = Weights::open_file(&folder.join("adapter_model.safetensors"))?;
+        let weights = Weights::open_adapter(folder)?;
         let terms = terms(base, &weights)?;
         Ok(Self {
             config,

@@ -48,7 +48,7 @@ pub struct LoraConfig {
 }
 
 /// PEFT's ways of beginning with factors of the base's own weights, which it takes from them.
-const CHANGE_THE_BASE: [&str; 4] = ["pissa", "olora", "corda", "loftq"];
+const CHANGE_THE_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
 
 impl LoraConfig {
     /// The factor of the low-rank term.
@@ -92,9 +92,10 @@ impl LoraConfig {
         let init = value
             .get("init_lora_weights")
             .and_then(serde_json::Value::as_str);
-        if let Some(init) =
-            init.filter(|init| CHANGE_THE_BASE.iter().any(|it| init.starts_with(it)))
-        {
+        if let Some(init) = init.filter(|init| {
+            let init = init.to_lowercase();
+            CHANGE_THE_BASE.iter().any(|it| init.starts_with(it))
+        }) {
             return Err(unsupported(format!(
                 "init_lora_weights {init} is not supported: the adapter belongs to a base whose weights were changed\nhint: have PEFT save it as one of the unchanged base, with path_initial_model_for_weight_conversion"
             )));
@@ -105,7 +106,6 @@ impl LoraConfig {
             "modules_to_save",
             "layers_to_transform",
             "layer_replication",
-            "exclude_modules",
             "target_parameters",
             "trainable_token_indices",
             "alora_invocation_tokens",

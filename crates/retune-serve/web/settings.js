@@ -71,7 +71,13 @@ export function settingsPanel(toggle, actions) {
     wrong.focus();
     return false;
   };
-  const sampling = () => Object.fromEntries(fields.filter((field) => field.changed()).map((field) => [field.name, field.value()]));
+  const sampling = () => {
+    const sent = Object.fromEntries(fields.filter((field) => field.changed()).map((field) => [field.name, field.value()]));
+    // By themselves they have the server draw, where the field beside them may say 0.
+    const temperature = fields[0].value();
+    if (("top_p" in sent || "top_k" in sent) && Number.isFinite(temperature)) sent.temperature = temperature;
+    return sent;
+  };
 
   tellChanged();
   return { panel: side, useModels, setSystem, system: () => system.value, sampling, check };

@@ -30,8 +30,9 @@ pub struct Progress {
     pub tokens: u64,
     /// The lowest validation loss, and the step behind which it was found.
     pub best: Option<(u64, f64)>,
-    /// Validations since the loss last fell by `early_stopping_threshold` or more.
-    pub validations_since_best: u32,
+    /// Validations since the loss last fell by more than `early_stopping_threshold`.
+    #[serde(alias = "validations_since_best")]
+    pub validations_without_progress: u32,
     /// The step behind which the model was validated last.
     pub validated: Option<u64>,
     /// Steps that were left out.
@@ -362,8 +363,8 @@ impl Trainer {
         };
         // As in Hugging Face, the threshold says only how long training goes on.
         match lower_by(self.config.early_stopping_threshold) {
-            true => self.progress.validations_since_best = 0,
-            false => self.progress.validations_since_best += 1,
+            true => self.progress.validations_without_progress = 0,
+            false => self.progress.validations_without_progress += 1,
         }
         let better = lower_by(0.0);
         if better {
@@ -399,7 +400,7 @@ impl Trainer {
 
     fn is_early(&self) -> bool {
         let patience = self.config.early_stopping_patience;
-        patience.is_some_and(|patience| self.progress.validations_since_best >= patience)
+        patience.is_some_and(|patience| self.progress.validations_without_progress >= patience)
     }
 }
 

@@ -73,7 +73,10 @@ pub(crate) fn resolved(overrides: &[Override], model: &Path) -> Result<Vec<Overr
 
 /// Puts `folder` in the place of what `overrides` say of the setting `name`.
 pub(crate) fn replace(overrides: &mut Vec<Override>, name: &'static str, folder: &Path) {
-    overrides.retain(|given| given.name != name && !ALIASES.contains(&(&given.name, name)));
+    overrides.retain(|given| {
+        let given = given.name.replace('-', "_");
+        given != name && !ALIASES.contains(&(&given, name))
+    });
     overrides.push(Override {
         name: name.to_owned(),
         values: vec![folder.display().to_string()],

@@ -134,6 +134,10 @@ struct OutlineOfModel {
 /// it, which are not part of the model, and without dropout: the same text has the
 /// same tokens.
 pub(super) fn parsed(path: &Path, mut bytes: Vec<u8>) -> Result<tokenizers::Tokenizer> {
+    if bytes.starts_with(b"version https://git-lfs") {
+        let problem = "is git-lfs's note of a file that was not fetched\nhint: git lfs install, then git lfs pull in its folder";
+        return Err(wrong(path, problem.to_owned()));
+    }
     let problem = |problem: String| wrong(path, format!("is no tokenizer: {problem}"));
     let outline: Outline =
         serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;

@@ -57,7 +57,7 @@ pub(super) async fn create(
     let echo = request.echo.unwrap_or(false);
     let mut sampling = fields.sampling(&served.assistant.sampling, told)?;
     if !fields.says_how_long() {
-        sampling.max_new_tokens = DEFAULT_TOKENS;
+        sampling.max_new_tokens = DEFAULT_TOKENS.max(sampling.min_new_tokens);
     }
     // Who wants the prompt alone gets that: one token is made, and not told.
     let nothing_new = echo && sampling.max_new_tokens == 0;

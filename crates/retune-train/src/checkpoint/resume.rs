@@ -60,7 +60,7 @@ const CHANGEABLE: [&str; 12] = [
 pub enum Changes {
     /// Only where no number changes.
     Refused,
-    /// Also steps, rates and validation.
+    /// Also steps, rates and how often is validated.
     Allowed,
 }
 

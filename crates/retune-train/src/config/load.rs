@@ -88,6 +88,17 @@ impl TrainConfig {
         Self::finish(given, mistakes, purpose)
     }
 
+    /// Whether settings can be read from `file` at all.
+    ///
+    /// # Errors
+    /// `Config` with what is wrong with its language.
+    pub fn check_file(file: &Path) -> Result<()> {
+        match source::read(file) {
+            (_, mistakes) if mistakes.is_empty() => Ok(()),
+            (_, mistakes) => Err(in_order(mistakes)),
+        }
+    }
+
     /// The path that a setting names, whatever is wrong with the others.
     pub fn named_path(
         setting: &str,

@@ -126,10 +126,10 @@ pub struct TrainConfig {
     pub sample_max_new_tokens: usize,
     /// When training is done, have the best checkpoint and its base answer validation_data, and compare them
     pub do_predict: bool,
-    /// Validations without a better loss after which training stops
+    /// Validations after which training stops if the loss has not fallen below its lowest
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub early_stopping_patience: Option<u32>,
-    /// How much lower a loss must be to count as better
+    /// By how much the loss has to fall below its lowest for training to go on
     #[schemars(range(min = 0.0))]
     pub early_stopping_threshold: f64,
 

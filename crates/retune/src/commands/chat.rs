@@ -59,8 +59,9 @@ struct Chat {
     assistant: Assistant,
     system: Option<String>,
     sampling: Sampling,
-    /// What was set on the way, over the model's own settings and those of the command line.
-    changed: Map<String, Json>,
+    /// What was set on the way, one after the other, over the model's own settings and those
+    /// of the command line.
+    changed: Vec<Map<String, Json>>,
     messages: Vec<Message>,
 }
 
@@ -69,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut chat = Chat {
         system: args.system.clone().or(assistant.source.system.clone()),
         sampling: args.sampling.over(&assistant.sampling)?,
-        changed: Map::new(),
+        changed: Vec::new(),
         assistant,
         messages: Vec::new(),
     };
@@ -187,7 +188,7 @@ impl Chat {
                     let changed = self.sampling.with(&set)?;
                     changed.check(self.assistant.model.config().vocab_size)?;
                     self.sampling = changed;
-                    self.changed.extend(set);
+                    self.changed.push(set);
                 }
                 None if rest.is_empty() => {
                     anstream::eprintln!("{}", serde_json::to_string_pretty(&self.sampling)?);
@@ -203,10 +204,12 @@ impl Chat {
                 let chosen = self.system != self.assistant.source.system;
                 if !self.assistant.switch(&source)? {
                     let other = args.model.open_source(source)?;
-                    let own = args.sampling.over(&other.sampling)?;
-                    self.sampling = own.with(&self.changed)?;
-                    self.sampling.check(other.model.config().vocab_size)?;
-                    self.assistant = other;
+                    let mut sampling = args.sampling.over(&other.sampling)?;
+                    for set in &self.changed {
+                        sampling = sampling.with(set)?;
+                    }
+                    sampling.check(other.model.config().vocab_size)?;
+                    (self.assistant, self.sampling) = (other, sampling);
                 }
                 if !chosen {
                     self.system = self.assistant.source.system.clone();

@@ -58,6 +58,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         retune_train::check_adapter_base(adapter, &source.model)?;
     }
     let device = Device::cpu();
+    // Asked first: what cannot be opened or asked leaves nothing behind.
+    let expected = asked(args, source.clone(), &device)?;
+    // From here on, what is half done is taken away.
     let signals = Signals::catch()?;
     let go_on = || -> Result<()> {
         match signals.caught() {
@@ -65,9 +68,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             None => Ok(()),
         }
     };
-    // Asked first: what cannot be opened or asked leaves nothing behind.
-    let expected = asked(args, source.clone(), &device)?;
-    go_on()?;
     let unproved = unproved(&args.output)?;
     merge(args, &source, unproved.path(), &device)?;
     go_on()?;

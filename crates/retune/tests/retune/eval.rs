@@ -258,7 +258,7 @@ fn rows_that_one_model_cannot_take_count_for_none() {
     let said = folder.stdout(&both);
     assert!(said.contains("5 rows longer than a model takes"), "{said}");
     let report: Value = serde_json::from_str(&folder.read("report/report.json")).expect("JSON");
-    assert_eq!(report["rows_left_out"], 5);
+    assert_eq!(report["rows_too_long"], 5);
     for line in report["figures"].as_array().expect("figures") {
         let [one, other] = [0, 1].map(|model| line["figures"][model]["value"].as_f64());
         assert_eq!(one, other, "{line}");

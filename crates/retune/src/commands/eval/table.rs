@@ -112,6 +112,12 @@ pub(super) fn about(told: &Told<'_>, comparison: &Comparison) -> Vec<String> {
             thousands(told.rows.total as u64)
         ),
     }];
+    if !told.rows.left_out.is_empty() {
+        lines.push(format!(
+            "{} left out, as they cannot be used",
+            counted(told.rows.left_out.len() as u64, "row")
+        ));
+    }
     if comparison.left_out > 0 {
         lines.push(format!(
             "{} longer than a model takes, of which there are no figures",

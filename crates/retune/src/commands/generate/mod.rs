@@ -206,7 +206,7 @@ fn request(
     if args.raw {
         let [Message { content: text, .. }] = &conversation.messages[..] else {
             return Err(input_fault(
-                "--raw goes on with one text, and this is a conversation of several turns\nhint: leave out --raw, or write the text as `prompt`",
+                "--raw goes on with one text, and this is a conversation with a system prompt or several turns\nhint: leave out --raw, or write all of the text as `prompt`",
             ));
         };
         return Ok(Request {

@@ -178,7 +178,7 @@ pub(super) fn check_template(config: &TrainConfig, template: Option<&str>) {
     if before.is_some_and(|before| Some(before.as_str()) != template) {
         let folder = begin.adapter.unwrap_or(begin.model);
         anstream::eprintln!(
-            "warning: {} was trained with another chat template, which its retune.json holds; write it to a file and name that as chat_template, or what was learned before may be lost",
+            "warning: {} was trained with another chat template, which its folder holds (retune.json, chat_template.jinja or tokenizer_config.json); name it in a file as chat_template, or what was learned before may be lost",
             plain(&folder.display().to_string())
         );
     }

@@ -46,8 +46,14 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
             }
             run
         }
-        None => TrainConfig::named_path("output_dir", file, settings.overrides())
-            .unwrap_or_else(|| TrainConfig::default().output_dir),
+        None => {
+            if let Some(file) = file {
+                // One that cannot be read would be taken for the usual folder's.
+                TrainConfig::check_file(file)?;
+            }
+            TrainConfig::named_path("output_dir", file, settings.overrides())
+                .unwrap_or_else(|| TrainConfig::default().output_dir)
+        }
     };
     if !output.is_dir() {
         return Err(input_fault(format!(
@@ -72,7 +78,8 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
             let recorded = checkpoint.settings();
             let begin = Beginning::of_run(recorded, settings.overrides());
             let overrides = begin.resolved(settings.overrides())?;
-            let config = recorded.changed(checkpoint.folder(), &overrides)?;
+            let mut config = recorded.changed(checkpoint.folder(), &overrides)?;
+            config.output_dir.clone_from(&output);
             if printed(&settings, &config)? {
                 return Ok(());
             }

@@ -253,6 +253,13 @@ fn settings_of_sampling_have_the_names_and_the_meaning_that_they_have_elsewhere(
         .map(|choice| &choice["message"]["content"])
         .collect();
     assert!(answers.iter().any(|answer| *answer != answers[0]), "{body}");
+    let least = json!({"prompt": "我", "min_tokens": 20, "logit_bias": {"100": 100}});
+    let (status, body) = server.ask(COMPLETIONS, &least);
+    assert_eq!(
+        (status, &body["usage"]["completion_tokens"]),
+        (200, &json!(20)),
+        "{body}"
+    );
     let first = json!({"logprobs": true});
     let told = text(first)["logprobs"]["content"][0]["token"].clone();
     let ids = json!({"content": told});

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use retune_compute::ops::Packing;
 use retune_compute::{DType, Device};
 use retune_data::{Conversation, Tokenizer};
-use retune_model::{Adapter, Decoder, OpenOptions, Tuning};
+use retune_model::{Adapter, Decoder, KvCache, OpenOptions, Tuning};
 use serde_json::{Map, Value as Json};
 
 use crate::error::Result;
@@ -161,6 +161,23 @@ impl Assistant {
     pub fn generator_for(&self, request: &Request) -> Result<Generator<'_>> {
         let tokens = request.prompt.len() + request.check(&self.model, usize::MAX)?;
         Generator::new(&self.model, &self.tokenizer, tokens)
+    }
+
+    /// The same in the cache of a generator of before, as long as it has the room: what stands
+    /// there of the request's beginning is not computed again. Else in a new one, with room for
+    /// requests that go on with this one.
+    ///
+    /// # Errors
+    /// As for `generator_for`.
+    pub fn generator_in(&self, cache: Option<KvCache>, request: &Request) -> Result<Generator<'_>> {
+        /// Some turns of a conversation.
+        const LEAST: usize = 2048;
+        let tokens = request.prompt.len() + request.check(&self.model, usize::MAX)?;
+        let cache = match cache.filter(|cache| cache.free_tokens() >= tokens) {
+            Some(cache) => cache,
+            None => KvCache::new(&self.model, tokens.next_power_of_two().max(LEAST))?,
+        };
+        Ok(Generator::with_cache(&self.model, &self.tokenizer, cache))
     }
 
     /// What the model is given of `conversation`; its template gets `arguments`, over those

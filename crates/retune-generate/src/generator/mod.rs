@@ -63,7 +63,13 @@ impl<'m> Generator<'m> {
     /// `Model` if memory runs out.
     pub fn new(model: &'m Decoder, tokenizer: &'m Tokenizer, tokens: usize) -> Result<Self> {
         let cache = KvCache::new(model, tokens)?;
-        Ok(Self {
+        Ok(Self::with_cache(model, tokenizer, cache))
+    }
+
+    /// A generator with the cache of another one of `model`, in which beginnings of its
+    /// prompts and answers are kept.
+    pub fn with_cache(model: &'m Decoder, tokenizer: &'m Tokenizer, cache: KvCache) -> Self {
+        Self {
             stop_ids: tokenizer.stop_ids(),
             context: cache.free_tokens(),
             model,
@@ -72,7 +78,13 @@ impl<'m> Generator<'m> {
             waiting: Queue::new(),
             running: Vec::new(),
             requests: 0,
-        })
+        }
+    }
+
+    /// Its cache, for [`Generator::with_cache`]; requests that are not answered are forgotten.
+    pub fn into_cache(mut self) -> KvCache {
+        self.clear();
+        self.cache
     }
 
     /// Takes a request; returned is its number. An answer that would not fit into what

@@ -113,6 +113,44 @@ fn a_prompt_has_the_same_answer_alone_and_in_any_company() {
 }
 
 #[test]
+fn a_cache_that_is_handed_on_spares_what_it_holds_and_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assistant = assistant(folder.path());
+    let sampling = Sampling {
+        max_new_tokens: 70,
+        min_new_tokens: 70,
+        ..Sampling::default()
+    };
+    let mut request = asked(&assistant, &"How many are they? ".repeat(8), &sampling);
+    let (mut cache, mut spared) = (None, Vec::new());
+    for _ in 0..3 {
+        let (_, alone, _) = answer(&assistant, request.clone());
+        let mut generator = assistant.generator_in(cache, &request).expect("memory");
+        generator.add(request.clone()).expect("a request");
+        let (mut ids, mut cached) = (Vec::new(), 0);
+        while !generator.is_idle() {
+            for piece in generator.step().expect("a token") {
+                cached += piece.cached;
+                ids.extend(piece.token);
+            }
+        }
+        assert_eq!(ids, alone);
+        spared.push(cached);
+        cache = Some(generator.into_cache());
+        // The conversation goes on with the answer.
+        request.prompt.extend(ids);
+    }
+    assert_eq!(spared[0], 0);
+    assert!(spared[1] >= 128 && spared[2] > spared[1], "{spared:?}");
+    // One that is broken off leaves a cache that is whole.
+    let mut generator = assistant.generator_in(cache, &request).expect("memory");
+    generator.add(request.clone()).expect("a request");
+    generator.step().expect("a token");
+    let cache = generator.into_cache();
+    assert_eq!(cache.free_tokens(), 2048);
+}
+
+#[test]
 fn an_answer_ends_where_it_should() {
     let folder = tempfile::tempdir().expect("a folder");
     let assistant = assistant(folder.path());

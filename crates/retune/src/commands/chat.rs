@@ -9,6 +9,7 @@ use anstyle::Style;
 use anyhow::Result;
 use retune_data::{Conversation, Message, Role};
 use retune_generate::{Assistant, Sampling};
+use retune_model::KvCache;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::{Map, Value as Json, json};
@@ -62,6 +63,8 @@ struct Chat {
     /// What was set on the way, one after the other, over the model's own settings and those
     /// of the command line.
     changed: Vec<Map<String, Json>>,
+    /// What the model computed of the conversation so far.
+    cache: Option<KvCache>,
     messages: Vec<Message>,
 }
 
@@ -71,6 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         system: args.system.clone().or(assistant.source.system.clone()),
         sampling: args.sampling.over(&assistant.sampling)?,
         changed: Vec::new(),
+        cache: None,
         assistant,
         messages: Vec::new(),
     };
@@ -150,7 +154,7 @@ impl Chat {
             grammar: None,
             prompt_logprobs: None,
         };
-        let mut generator = assistant.generator_for(&request)?;
+        let mut generator = assistant.generator_in(self.cache.take(), &request)?;
         generator.add(request)?;
         interrupt.answering(true);
         let mut answer = String::new();
@@ -162,6 +166,7 @@ impl Chat {
             }
             out.flush()?;
         }
+        self.cache = Some(generator.into_cache());
         interrupt.answering(false);
         writeln!(out)?;
         self.messages.push(Message::new(Role::Assistant, answer));
@@ -210,6 +215,7 @@ impl Chat {
                     }
                     sampling.check(other.model.config().vocab_size)?;
                     (self.assistant, self.sampling) = (other, sampling);
+                    self.cache = None;
                 }
                 if !chosen {
                     self.system = self.assistant.source.system.clone();

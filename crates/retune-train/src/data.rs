@@ -40,6 +40,9 @@ pub struct TrainData {
     replay: Option<Prepared>,
 }
 
+/// Hashes of tokens: of the data, of files to validate on, of general data.
+pub(crate) type Fingerprints = [Option<String>; 3];
+
 /// Samples to validate on.
 #[derive(Debug)]
 struct HeldBack {
@@ -100,7 +103,7 @@ impl TrainData {
     }
 
     /// Which tokens these are: of the data, of files to validate on, of general data.
-    pub(crate) fn fingerprints(&self) -> [Option<String>; 3] {
+    pub(crate) fn fingerprints(&self) -> Fingerprints {
         let held = self.validation.as_ref();
         let held = held.and_then(|held| held.prepared.as_ref());
         [Some(&self.prepared), held, self.replay.as_ref()]

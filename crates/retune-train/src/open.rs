@@ -8,7 +8,7 @@ use retune_model::{
     Decoder, LoraConfig, ModelConfig, OpenOptions, TargetModules, Tuning, Weights, name_matches,
 };
 
-use crate::checkpoint::{Changes, Checkpoint, Origin};
+use crate::checkpoint::{Changes, Checkpoint, LateOrigin, Origin};
 use crate::config::{FinetuningType, Precision, TrainConfig};
 use crate::data::TrainData;
 use crate::error::{Error, Result};
@@ -115,21 +115,22 @@ impl Prepared {
     /// `Model` if it cannot be opened, `Compute` if memory runs out, `Data` if the
     /// checkpoint was made from another model or other data.
     pub fn start(self, device: &Device, plan: &Plan) -> Result<Trainer> {
-        // Hashing a model takes as long as opening it, and another thread.
+        // What is compared is hashed beside opening the model; else it waits for the run.
+        let compared = self.checkpoint.is_some() || self.config.adapter.is_some();
         let (model, origin) = std::thread::scope(|scope| {
-            let origin = scope.spawn(|| self.origin(device));
+            let origin = compared.then(|| scope.spawn(|| self.origin(device)));
             let model = self.open_model(device, plan);
-            let origin = origin.join();
-            (
-                model,
-                origin.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            )
+            let origin = origin.map(|origin| {
+                let found = origin.join();
+                found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            (model, origin.transpose())
         });
         let (mut model, origin) = (model?, origin?);
-        if let Some(checkpoint) = &self.checkpoint {
-            checkpoint.check_origin(&origin)?;
+        if let (Some(checkpoint), Some(origin)) = (&self.checkpoint, &origin) {
+            checkpoint.check_origin(origin)?;
         }
-        if let Some(adapter) = &self.config.adapter {
+        if let (Some(adapter), Some(origin)) = (&self.config.adapter, &origin) {
             origin.check_base_of(adapter)?;
         }
         let layers = self.model.num_hidden_layers;
@@ -149,7 +150,7 @@ impl Prepared {
             schedule: self.schedule,
             fit: plan.fit,
             progress: Progress::default(),
-            origin,
+            origin: origin.map(LateOrigin::from).unwrap_or_default(),
             set_aside: Vec::new(),
             saved: None,
             saving: None,
@@ -162,11 +163,8 @@ impl Prepared {
     }
 
     fn origin(&self, device: &Device) -> Result<Origin> {
-        let precision = match self.dtype(device) {
-            DType::F32 => Precision::F32,
-            DType::BF16 => Precision::Bf16,
-        };
-        Origin::of(&self.config, &self.data, precision)
+        let precision = self.dtype(device).into();
+        Origin::of(&self.config, self.data.fingerprints(), precision)
     }
 
     fn open_model(&self, device: &Device, plan: &Plan) -> Result<Decoder> {

@@ -9,7 +9,7 @@ use retune_model::{Activations, Decoder, Tuning};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Numbered, batches};
-use crate::checkpoint::{Origin, Saving};
+use crate::checkpoint::{LateOrigin, Origin, Saving};
 use crate::config::{OnNonfinite, TrainConfig};
 use crate::data::{TrainData, named};
 use crate::error::{Error, Result};
@@ -134,7 +134,7 @@ pub struct Trainer {
     /// Where the run stands.
     pub progress: Progress,
     /// What it was begun with.
-    pub origin: Origin,
+    pub(crate) origin: LateOrigin,
     /// Later checkpoints of a run that went back, by their new names.
     pub set_aside: Vec<PathBuf>,
     /// The step of the last checkpoint.
@@ -155,12 +155,21 @@ impl Trainer {
     /// `NonFinite` if the loss or the gradient is, once what was learned before is
     /// saved; those of data, model and `observer`.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Ending> {
+        let find = self.find_origin();
+        self.origin.begin(find);
         let ending = self.run_to_its_end(observer);
         // Whatever happened, a checkpoint that was begun is finished.
         let saved = self.finish_saving(observer);
         let ending = ending?;
         saved?;
         Ok(ending)
+    }
+
+    /// What finds what the run is made of.
+    pub(crate) fn find_origin(&self) -> impl FnOnce() -> Result<Origin> + Send + 'static {
+        let (config, fingerprints) = (self.config.clone(), self.data.fingerprints());
+        let precision = self.model.dtype().into();
+        move || Origin::of(&config, fingerprints, precision)
     }
 
     fn run_to_its_end(&mut self, observer: &mut dyn Observer) -> Result<Ending> {

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 pub use find::{Checkpoint, Found, Which};
 pub use lock::RunLock;
 pub use resume::Changes;
+pub(crate) use state::LateOrigin;
 pub use state::{Origin, check_adapter_base};
 pub(crate) use write::Saving;
 

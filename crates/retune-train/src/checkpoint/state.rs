@@ -1,6 +1,7 @@
 //! What a checkpoint remembers beside the parameters.
 
 use std::path::Path;
+use std::thread::JoinHandle;
 
 use retune_model::Weights;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::ABOUT;
 use super::manifest::{add_file, hex};
 use crate::config::{Precision, TrainConfig};
-use crate::data::TrainData;
+use crate::data::Fingerprints;
 use crate::error::{Error, Result};
 use crate::fit::Fit;
 use crate::log::LogPosition;
@@ -58,8 +59,12 @@ impl Origin {
     ///
     /// # Errors
     /// `Model` or `File` if it cannot be read.
-    pub(crate) fn of(config: &TrainConfig, data: &TrainData, precision: Precision) -> Result<Self> {
-        let [data_sha256, validation_sha256, replay_sha256] = data.fingerprints();
+    pub(crate) fn of(
+        config: &TrainConfig,
+        fingerprints: Fingerprints,
+        precision: Precision,
+    ) -> Result<Self> {
+        let [data_sha256, validation_sha256, replay_sha256] = fingerprints;
         Ok(Self {
             base_model_sha256: model_hash(&config.model)?,
             adapter_sha256: config.adapter.as_deref().map(adapter_hash).transpose()?,
@@ -108,6 +113,48 @@ impl Origin {
         ];
         let other = parts.into_iter().filter(|(same, _)| !same);
         other.map(|(_, problem)| problem).collect()
+    }
+}
+
+/// The origin of a run that may still be on its way: of a large model, hashing takes longer
+/// than opening it.
+#[derive(Debug, Default)]
+pub(crate) struct LateOrigin {
+    known: Option<Origin>,
+    coming: Option<JoinHandle<Result<Origin>>>,
+}
+
+impl LateOrigin {
+    /// Begins to find it, beside what else is done.
+    pub(crate) fn begin(&mut self, find: impl FnOnce() -> Result<Origin> + Send + 'static) {
+        if self.known.is_none() && self.coming.is_none() {
+            self.coming = Some(std::thread::spawn(find));
+        }
+    }
+
+    /// The origin, when it is found; `find` does so if that was not begun.
+    ///
+    /// # Errors
+    /// Those of finding it.
+    pub(crate) fn get(&mut self, find: impl FnOnce() -> Result<Origin>) -> Result<&Origin> {
+        let found = match (self.known.take(), self.coming.take()) {
+            (Some(known), _) => known,
+            (None, Some(coming)) => {
+                let found = coming.join();
+                found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?
+            }
+            (None, None) => find()?,
+        };
+        Ok(self.known.insert(found))
+    }
+}
+
+impl From<Origin> for LateOrigin {
+    fn from(known: Origin) -> Self {
+        Self {
+            known: Some(known),
+            coming: None,
+        }
     }
 }
 

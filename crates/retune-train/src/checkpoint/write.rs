@@ -77,12 +77,14 @@ impl Trainer {
         fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
         self.write_model(folder)?;
         self.write_moments(&folder.join(OPTIMIZER))?;
+        let find = self.find_origin();
+        let origin = self.origin.get(find)?.clone();
         let template = self.data.encoder.tokenizer.template_source();
         let about = json!({
             "base_model": self.config.model,
             "system": self.config.system,
             "chat_template": template,
-            "origin": self.origin,
+            "origin": origin,
             "progress": self.progress,
             "settings": self.config,
         });
@@ -91,7 +93,7 @@ impl Trainer {
             progress: self.progress.clone(),
             losses: self.losses.clone(),
             total_steps: self.schedule.total_steps,
-            origin: self.origin.clone(),
+            origin,
             fit: self.fit,
             log,
             settings: self.config.clone(),

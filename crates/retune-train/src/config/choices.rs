@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use retune_compute::DeviceChoice;
+use retune_compute::{DType, DeviceChoice};
 use retune_data::layout::Layout;
 use retune_data::source::{Format, SampleBy};
 use retune_data::{Learn, OverLong};
@@ -53,6 +53,15 @@ pub enum Precision {
     F32,
     /// Weights and products in bf16, sums in f32.
     Bf16,
+}
+
+impl From<DType> for Precision {
+    fn from(dtype: DType) -> Self {
+        match dtype {
+            DType::F32 => Self::F32,
+            DType::BF16 => Self::Bf16,
+        }
+    }
 }
 
 /// What is done about a step whose loss or gradient is infinite or no number.

@@ -112,7 +112,7 @@ impl Chat {
         let shown = |path: &Path| plain(&path.display().to_string());
         anstream::eprintln!(
             "{NAME}model{NAME:#} {}{}",
-            shown(&source.model),
+            plain(&crate::builtin::shown(&source.model)),
             adapter.map_or(String::new(), |adapter| format!(" with {}", shown(adapter)))
         );
         if let Some(system) = &self.system {

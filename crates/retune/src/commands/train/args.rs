@@ -64,36 +64,26 @@ impl TrainArgs {
 /// The settings that `args` ask for; none if they asked to print something,
 /// which is done then.
 pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
-    let text = if args.schema {
-        json_schema()
-    } else {
-        let file = args.file()?;
-        let purpose = match args.print {
-            Some(_) => Purpose::Print,
-            None => Purpose::Run,
-        };
-        // What is wrong with the settings is told later, all at once.
-        let begin = Beginning::named(file, &args.overrides);
-        let overrides = match purpose {
-            Purpose::Print => args.overrides.clone(),
-            Purpose::Run => begin.resolved(&args.overrides)?,
-        };
-        let defaults = begin.defaults();
-        let config = TrainConfig::load_over(&defaults, file, &overrides, purpose)?;
-        match args.print {
-            Some(Syntax::Yaml) => config.to_yaml(),
-            Some(Syntax::Toml) => config.to_toml(),
-            None => {
-                tell_defaults(&config, file, &overrides)?;
-                return Ok(Some(config));
-            }
-        }
+    if args.schema {
+        std::io::stdout().write_all(json_schema().as_bytes())?;
+        return Ok(None);
+    }
+    let file = args.file()?;
+    // What is wrong with the settings is told later, all at once.
+    let begin = Beginning::named(file, &args.overrides);
+    let (purpose, overrides) = match args.print {
+        Some(_) => (Purpose::Print, args.overrides.clone()),
+        None => (Purpose::Run, begin.resolved(&args.overrides)?),
     };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(None)
+    let config = TrainConfig::load_over(&begin.defaults(), file, &overrides, purpose)?;
+    if printed(args, &config)? {
+        return Ok(None);
+    }
+    tell_defaults(&config, file, &overrides)?;
+    Ok(Some(config))
 }
 
-/// Prints `config`, which a checkpoint holds, or the schema, if that is asked for.
+/// Prints `config`, or the schema, if that is asked for.
 pub(super) fn printed(args: &TrainArgs, config: &TrainConfig) -> Result<bool> {
     let text = match args.print {
         _ if args.schema => json_schema(),

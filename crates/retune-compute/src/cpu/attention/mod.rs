@@ -19,7 +19,7 @@ pub(super) use self::forward::forward;
 
 use std::ops::Range;
 
-use super::gemm::kernel::{Factor, Kernel, PANEL, Tile, VECTOR};
+use super::gemm::kernel::{Ahead, Factor, Kernel, PANEL, Tile, VECTOR};
 use super::gemm::panels::pack_columns;
 use super::simd::for_each_tier;
 use crate::Tier;
@@ -216,7 +216,7 @@ impl<E: Factor> SmallProduct<'_, E> {
                     c: c.as_mut_ptr().add(row * width),
                     c_stride: width,
                     add,
-                    prefetch: std::ptr::null(),
+                    ahead: Ahead::NONE,
                 });
             }
         }

@@ -119,12 +119,12 @@ unsafe fn bf16_widening_rows<const ROWS: usize, const VECTORS: usize>(tile: &Til
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn prefetch<E>(tile: &Tile<E>, group: usize) {
-    if !tile.prefetch.is_null() {
-        let line = tile.prefetch.cast::<i8>().wrapping_add(group * 64);
+    if !tile.ahead.from.is_null() {
+        let line = tile.ahead.from.wrapping_add(group * tile.ahead.step);
         #[allow(unused_unsafe, reason = "newer compilers take it for safe")]
         // SAFETY: a hint without effect on memory.
         unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(line)
+            _mm_prefetch::<_MM_HINT_T1>(line.cast())
         };
     }
 }

@@ -9,6 +9,7 @@ use half::bf16;
 
 use super::portable;
 use crate::Tier;
+use crate::cpu::simd::for_each_tier;
 use crate::dtype::Element;
 
 /// Rows of A that a kernel of vectors works on at a time: 6 × 4 sums, 4 values
@@ -36,8 +37,24 @@ pub(in crate::cpu) struct Tile<E> {
     pub(in crate::cpu) c_stride: usize,
     /// Add to `c` instead of overwriting it.
     pub(in crate::cpu) add: bool,
-    /// Memory that will be read soon, one cache line per group; null for none.
-    pub(in crate::cpu) prefetch: *const E,
+    pub(in crate::cpu) ahead: Ahead,
+}
+
+/// Memory that will be read soon, which a kernel may ask for while it computes:
+/// the line at `from`, and with each group one that is `step` bytes further.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Ahead {
+    /// Null for nothing.
+    pub(in crate::cpu) from: *const u8,
+    pub(in crate::cpu) step: usize,
+}
+
+impl Ahead {
+    /// Asks for nothing.
+    pub(in crate::cpu) const NONE: Self = Self {
+        from: std::ptr::null(),
+        step: 0,
+    };
 }
 
 /// A kernel of one tier.
@@ -59,6 +76,21 @@ pub(in crate::cpu) trait Factor: Element {
     const GROUP: usize;
     /// The kernel of a tier.
     fn kernel(tier: Tier) -> Kernel<Self>;
+
+    /// How products of many rows are computed where the tier has no
+    /// instruction for this type: both factors are widened, once for all
+    /// tiles that read them, and go through the kernel for f32.
+    fn widening(tier: Tier) -> Option<Widening<Self>>;
+}
+
+/// A detour over f32, whose sums have the same bits as [`Factor::kernel`]'s.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Widening<E> {
+    pub(in crate::cpu) kernel: Kernel<f32>,
+    /// Widens a row of whole groups.
+    pub(in crate::cpu) row: fn(Tier, &[E], &mut [f32]),
+    /// Widens a piece of a panel; the number is its width.
+    pub(in crate::cpu) piece: fn(Tier, &[E], usize, &mut [f32]),
 }
 
 impl Factor for f32 {
@@ -76,6 +108,10 @@ impl Factor for f32 {
             rows: VECTOR_ROWS,
             run,
         }
+    }
+
+    fn widening(_: Tier) -> Option<Widening<Self>> {
+        None
     }
 }
 
@@ -104,6 +140,42 @@ impl Factor for bf16 {
             run,
         }
     }
+    fn widening(tier: Tier) -> Option<Widening<Self>> {
+        matches!(tier, Tier::Avx2 | Tier::Avx512).then(|| Widening {
+            kernel: f32::kernel(tier),
+            row: widen_row,
+            piece: widen_piece,
+        })
+    }
+}
+
+for_each_tier! {
+    /// Widens pairs; the odd one comes first, as it does in the sums of bf16.
+    fn widen_row(from: &[bf16], to: &mut [f32]) {
+        let (from, _) = from.as_chunks::<2>();
+        let (to, _) = to.as_chunks_mut::<2>();
+        for (to, [even, odd]) in to.iter_mut().zip(from) {
+            *to = [widened(*odd), widened(*even)];
+        }
+    }
+
+    /// Widens rows of `width` pairs, each to a row of the odd ones and a row of
+    /// the even ones.
+    fn widen_piece(from: &[bf16], width: usize, to: &mut [f32]) {
+        for (from, to) in from.chunks_exact(2 * width).zip(to.chunks_exact_mut(2 * width)) {
+            let (pairs, _) = from.as_chunks::<2>();
+            let (odds, evens) = to.split_at_mut(width);
+            for ((odd, even), pair) in odds.iter_mut().zip(evens).zip(pairs) {
+                *odd = widened(pair[1]);
+                *even = widened(pair[0]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn widened(value: bf16) -> f32 {
+    f32::from_bits(u32::from(value.to_bits()) << 16)
 }
 
 /// Calls `$tile::<ROWS, VECTORS>` with the tile's sizes as constants.

@@ -57,6 +57,21 @@ impl<E: Factor> Matrix<'_, E> {
         matches!(self.source, Source::Panels(_))
     }
 
+    /// Where row `k0` of a panel starts among packed panels.
+    fn start(&self, panel: usize, k0: usize) -> usize {
+        let (_, width) = panel_width(panel, self.n);
+        panel * PANEL * self.k.next_multiple_of(E::GROUP) + k0 * width
+    }
+
+    /// Where packed rows from `k0` on of a panel are read, if there are any.
+    pub(in crate::cpu) fn packed_at(&self, panel: usize, k0: usize) -> Option<*const E> {
+        let Source::Panels(packed) = self.source else {
+            return None;
+        };
+        let inside = panel < self.panels() && k0 < self.k;
+        inside.then(|| packed[self.start(panel, k0)..].as_ptr())
+    }
+
     /// The rows `k0..k1` of a panel: a slice of the source if that is packed,
     /// else packed into `space`. `k0` is a multiple of the group.
     pub(in crate::cpu) fn piece<'s>(
@@ -72,7 +87,7 @@ impl<E: Factor> Matrix<'_, E> {
         let first = panel * PANEL;
         let space = match self.source {
             Source::Panels(packed) => {
-                let start = first * self.k.next_multiple_of(E::GROUP) + k0 * width;
+                let start = self.start(panel, k0);
                 return &packed[start..start + len];
             }
             _ => &mut space[..len],

@@ -82,15 +82,19 @@ impl Product<'_> {
     /// term's.
     pub(crate) fn first_factors(&self) -> (FirstFactor, Option<FirstFactor>) {
         let dtype = self.a.dtype();
+        let plain = self.epilogue.bias.is_none() && self.epilogue.low_rank.is_none();
+        let dense = matches!(self.b.weight, Weight::Dense(_)) && !self.b.transposed;
         let own = FirstFactor {
             dtype,
             m: self.m,
             k: self.k,
             transposed: self.a_transposed,
+            flippable: (self.a_transposed && dense && plain).then_some(self.n),
         };
         let low_rank = self.epilogue.low_rank.map(|term| FirstFactor {
             k: term.u.rows_by_width().1,
             transposed: false,
+            flippable: None,
             ..own
         });
         (own, low_rank)
@@ -105,11 +109,15 @@ pub(crate) struct FirstFactor {
     pub(crate) k: usize,
     /// Whether it is stored as `[k, m]`.
     pub(crate) transposed: bool,
+    /// Columns of the product, if the second factor might be transposed in its place: of
+    /// `aᵀ·b` to which nothing is added but what `out` holds.
+    pub(crate) flippable: Option<usize>,
 }
 
 /// The forms in which a backend keeps a frozen weight.
 #[derive(Debug, Default)]
 pub(crate) struct PackedWeight {
+    pub(crate) compressed: Option<crate::cpu::Compressed>,
     pub(crate) rows: Option<Storage>,
     pub(crate) forward: Option<Storage>,
     pub(crate) backward: Option<Storage>,
@@ -238,8 +246,7 @@ pub(crate) trait Backend: Send + Sync {
     fn packed_bytes(&self, out: usize, input: usize, dtype: DType, packing: Packing) -> usize;
     fn pack(&self, weight: &Tensor, packing: Packing) -> Result<PackedWeight>;
 
-    /// Bytes of working memory that a product wants for a first factor of
-    /// `[m, k]`; 0 if none.
+    /// Bytes of working memory that a product wants for a first factor; 0 if none.
     fn matmul_workspace(&self, first: FirstFactor) -> usize;
 
     /// `workspace` has the bytes asked for, those of a low-rank term's first

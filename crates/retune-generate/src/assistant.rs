@@ -58,7 +58,7 @@ impl Assistant {
         });
         let open = OpenOptions {
             dtype,
-            packing: Packing::Forward,
+            packing: Packing::Compressed,
             tuning: Tuning::Frozen,
             seed: 0,
         };

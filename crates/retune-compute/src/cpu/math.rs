@@ -24,6 +24,7 @@ pub(super) const EXP_COEFFICIENTS: [f32; 6] = [
 
 /// The same to 5.4e-6 of eʳ, for results that are rounded to bf16 (fitted here,
 /// with equal weights to relative errors).
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(super) const EXP_SHORT: [f32; 3] = [4.127_773_3e-2, 1.675_351_7e-1, 5.000_511_4e-1];
 
 /// `eˣ` to 2 units in the last place; 0 below −87.3, where the result would be

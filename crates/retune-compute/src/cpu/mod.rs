@@ -26,6 +26,7 @@ mod vector;
 
 use std::sync::Arc;
 
+pub(crate) use self::gemm::compressed::Compressed;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use self::gemm::products_in_amx_registers;
 pub(crate) use self::pool::ThreadPool;

@@ -76,6 +76,9 @@ fn scatter_as<X: Element, Y: Element>(
     y: &mut [Y],
     write: fn(Tier, &[X], &mut [Y]),
 ) {
+    if rows.is_empty() {
+        return;
+    }
     let y = RowsMut::new(y, width);
     cpu.pool.run(width.div_ceil(COLUMNS), |task| {
         let columns = task * COLUMNS..((task + 1) * COLUMNS).min(width);

@@ -302,8 +302,7 @@ impl Backend for Cuda {
         self.copy(weight.storage(), &mut rows, weight.size_in_bytes());
         Ok(PackedWeight {
             rows: Some(rows),
-            forward: None,
-            backward: None,
+            ..PackedWeight::default()
         })
     }
 

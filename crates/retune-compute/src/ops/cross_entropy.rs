@@ -211,14 +211,23 @@ impl Workspace {
                 m,
                 k,
                 transposed,
+                flippable: None,
             })
         };
         let forward = first(rows, width, false);
         let bytes = match backward {
             None => forward,
-            Some(_) => forward
-                .max(first(rows, vocabulary, false))
-                .max(first(vocabulary, rows, true)),
+            Some((_, wanted)) => {
+                let hidden = match wanted.d_hidden {
+                    Some(_) => first(rows, vocabulary, false),
+                    None => 0,
+                };
+                let weight = match wanted.d_weight {
+                    Some(_) => first(vocabulary, rows, true),
+                    None => 0,
+                };
+                forward.max(hidden).max(weight)
+            }
         };
         Ok(Self {
             x: tensor(width, dtype)?,

@@ -4,8 +4,9 @@
 //! blocking, thread count or row count changes: `k` runs in blocks of 512;
 //! a block is one chain of fused multiply-adds in f32 starting from zero; the
 //! blocks are added in order. In bf16 the chain takes `k` in pairs, the odd
-//! one first, which is what the `vdpbf16ps` instruction does. So a row gives
-//! the same bytes alone and in any batch.
+//! one first, which is what the `vdpbf16ps` instruction does. AMX has an order of its
+//! own: it adds up 32 terms at a time, the odd ones and the even ones apart, and goes on
+//! from block to block. Everywhere a row gives the same bytes alone and in any batch.
 
 use super::check::Check;
 use super::weight::Weight;
@@ -124,7 +125,8 @@ pub fn matmul_nt(a: &Tensor, b: &Tensor, epilogue: Epilogue<'_>, out: &mut Tenso
 }
 
 /// `out = epilogue(aᵀ · b)`: the product of a weight's gradient, with
-/// `a = d_y`, `b = x` and `accumulate`. Takes a copy of `a` for a while.
+/// `a = d_y`, `b = x` and `accumulate`. Takes a copy of `a` for a while, or of `b` where that
+/// is narrow.
 ///
 /// # Shapes
 /// `a`: `[K, M]`; `b`: `[K, N]`, both f32 or both bf16; `out`: `[M, N]`.

@@ -60,9 +60,13 @@ pub fn scatter_add_rows(x: &Tensor, rows: &[u32], y: &mut Tensor) -> Result<()> 
 /// # Shapes
 /// `x`: `[rows, …]`, f32 or bf16; returned: one for each row.
 /// # Errors
-/// `ShapeMismatch` if `x` has fewer than two axes.
+/// `ShapeMismatch` if `x` has fewer than two axes, or rows of no numbers.
 pub fn argmax_rows(x: &Tensor) -> Result<Vec<Option<u32>>> {
-    Check::new("argmax_rows").first_axis("x", x)?;
+    let check = Check::new("argmax_rows");
+    let (rows, width) = check.first_axis("x", x)?;
+    if width == 0 && rows > 0 {
+        return Err(check.wrong_shape("x", x, "rows of at least one number".to_owned()));
+    }
     Ok(x.device().backend().argmax_rows(x))
 }
 

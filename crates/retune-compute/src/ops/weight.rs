@@ -15,6 +15,11 @@ pub enum Packing {
     /// Packed for the forward product; the gradient to the inputs repacks
     /// tiles. The choice for inference, and for training when memory is short.
     Forward,
+    /// Packed for the forward product in three quarters of the bytes, without loss, where
+    /// that is possible: weights in bf16 whose exponents lie close together, as those of
+    /// trained models do, on processors with AVX-512. Else as `Forward`. With few rows, whose
+    /// products are bound by reading weights, it is the fastest. The choice for generation.
+    Compressed,
     /// Packed twice, once for each product. The choice for training.
     Both,
 }
@@ -92,7 +97,8 @@ impl FrozenWeight {
         })
     }
 
-    /// Bytes that a weight of this shape takes on `device` under `packing`.
+    /// Bytes that a weight of this shape takes on `device` under `packing`; of
+    /// [`Packing::Compressed`], which depends on the weight, the most that it could be.
     pub fn packed_bytes(
         device: &Device,
         [out_features, in_features]: [usize; 2],

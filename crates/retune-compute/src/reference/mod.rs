@@ -113,8 +113,7 @@ impl Backend for Reference {
         });
         Ok(PackedWeight {
             rows: Some(storage),
-            forward: None,
-            backward: None,
+            ..PackedWeight::default()
         })
     }
 

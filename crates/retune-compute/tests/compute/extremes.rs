@@ -88,6 +88,11 @@ fn empty_tensors_with_huge_axes() {
         }
         let x = zeros(&device, &[0, HUGE, HUGE]);
         assert!(gather_rows(&x, &[]).is_ok());
+        let none = zeros(&device, &[0, HUGE]);
+        assert!(scatter_rows(&none, &[], &mut zeros(&device, &[0, HUGE])).is_ok());
+        assert!(scatter_add_rows(&none, &[], &mut zeros(&device, &[0, HUGE])).is_ok());
+        assert!(embedding_backward(&none, &[], &mut zeros(&device, &[0, HUGE])).is_ok());
+        assert!(argmax_rows(&zeros(&device, &[HUGE, 0])).is_err());
         for [rows, width] in [[0, HUGE], [HUGE, 0]] {
             for packing in [Packing::Rows, Packing::Forward, Packing::Both] {
                 let weight = FrozenWeight::new(&zeros(&device, &[rows, width]), packing).unwrap();

@@ -3,6 +3,7 @@
 //! arguments that do not fit.
 
 mod cases;
+mod compressed;
 mod determinism;
 mod devices;
 mod errors;

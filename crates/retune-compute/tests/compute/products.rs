@@ -155,18 +155,21 @@ proptest! {
 /// the difference is below any number that matters.
 #[test]
 fn denormals_infinities_and_nan_do_not_spread() {
-    for device in std::iter::once(&*REFERENCE).chain(FAST.iter()) {
-        let a = [1e-39, 2.0, f32::INFINITY, 1.0, f32::NAN, 1.0, 3.0, 4.0];
-        let a = tensor(device, &[4, 2], &a, DType::BF16);
+    let devices = std::iter::once(&*REFERENCE).chain(FAST.iter());
+    // Few rows and many, which go other ways.
+    for (device, times) in devices.flat_map(|device| [(device, 1), (device, 3)]) {
+        let a = [1e-39, 2.0, f32::INFINITY, 1.0, f32::NAN, 1.0, 3.0, 4.0].repeat(times);
+        let a = tensor(device, &[4 * times, 2], &a, DType::BF16);
         let b = tensor(device, &[1, 2], &[1e10, 0.5], DType::BF16);
-        let mut out = Tensor::zeros(device, &[4, 1], DType::F32).unwrap();
+        let mut out = Tensor::zeros(device, &[4 * times, 1], DType::F32).unwrap();
         matmul_nt(&a, &b, Epilogue::default(), &mut out).unwrap();
-        let out = out.to_f32_vec();
-        assert!((out[0] - 1.0).abs() < 1e-20, "{out:?} on {}", device.name());
-        assert_eq!(out[1], f32::INFINITY);
-        assert!(out[2].is_nan());
         let large = b.to_f32_vec()[0];
-        assert_eq!(out[3], 3.0f32.mul_add(large, 2.0));
+        for out in out.to_f32_vec().chunks_exact(4) {
+            assert!((out[0] - 1.0).abs() < 1e-20, "{out:?} on {}", device.name());
+            assert_eq!(out[1], f32::INFINITY);
+            assert!(out[2].is_nan());
+            assert_eq!(out[3], 3.0f32.mul_add(large, 2.0));
+        }
     }
 }
 
@@ -180,6 +183,62 @@ fn products_without_rows_are_nothing() {
     }
 }
 
+/// `aᵀ·b` with a narrow `b`, which is transposed in place of `a`.
+#[test]
+fn a_narrow_factor_is_transposed_in_place_of_a_wide_one() {
+    let reference = &*REFERENCE;
+    for (m, k, n, dtype) in [
+        (300, 37, 8, DType::F32),
+        (300, 600, 8, DType::BF16),
+        (64, 5, 64, DType::BF16),
+        (70, 90, 1, DType::F32),
+        (9, 90, 70, DType::F32),
+    ] {
+        let run = |device: &Device, out_dtype: DType| {
+            let numbers = Numbers::new(device, dtype, 5);
+            let (a, b) = (numbers.tensor(&[k, m]), numbers.tensor(&[k, n]));
+            let mut out = tensor(device, &[m, n], &numbers.values(m * n), out_dtype);
+            matmul_tn(&a, &b, Epilogue::default().scale(1.5), &mut out).unwrap();
+            let first = out.to_f32_vec();
+            matmul_tn(
+                &a,
+                &b,
+                Epilogue::default().scale(1.5).accumulate(),
+                &mut out,
+            )
+            .unwrap();
+            [first, out.to_f32_vec()]
+        };
+        for out_dtype in [DType::F32, DType::BF16] {
+            let expected = run(reference, out_dtype);
+            for device in FAST.iter() {
+                for (found, expected) in run(device, out_dtype).iter().zip(&expected) {
+                    for (found, expected) in found.iter().zip(expected) {
+                        let most = if out_dtype == DType::F32 { 1e-4 } else { 2e-2 };
+                        let error = (found - expected).abs() / expected.abs().max(1.0);
+                        assert!(error <= most, "{found} for {expected}, {}", device.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The narrow one is all that is copied.
+#[test]
+fn the_gradient_of_a_narrow_weight_takes_little_memory() {
+    for device in Tier::available().map(|tier| cpu(tier, 2)) {
+        let zeros = |shape: &[usize]| Tensor::zeros(&device, shape, DType::BF16).unwrap();
+        let (d_y, u) = (zeros(&[512, 4096]), zeros(&[512, 8]));
+        let mut out = Tensor::zeros(&device, &[4096, 8], DType::F32).unwrap();
+        device.reset_peak_memory();
+        let before = device.memory().in_use;
+        matmul_tn(&d_y, &u, Epilogue::default().accumulate(), &mut out).unwrap();
+        let taken = device.memory().peak - before;
+        assert!(taken <= 64 << 10, "{taken} bytes on {}", device.name());
+    }
+}
+
 /// A sum of no terms is zero, and still gets its bias.
 #[test]
 fn sums_of_no_terms_are_zero() {
@@ -189,12 +248,13 @@ fn sums_of_no_terms_are_zero() {
             let bias: Vec<f32> = (0..N).map(|n| n as f32).collect();
             let bias = tensor(device, &[N], &bias, DType::F32);
             let zeros = |shape: [usize; 2]| Tensor::zeros(device, &shape, dtype).unwrap();
-            for accumulate in [false, true] {
+            // Few rows and many, which go other ways.
+            for (rows, accumulate) in [(3, false), (3, true), (9, false), (9, true)] {
                 let start = 9.0;
                 let held = if accumulate { start } else { 0.0 };
-                let expected: Vec<f32> = (0..3 * N).map(|i| held + (i % N) as f32).collect();
+                let expected: Vec<f32> = (0..rows * N).map(|i| held + (i % N) as f32).collect();
                 let run = |name: &str, product: &dyn Fn(Epilogue<'_>, &mut Tensor)| {
-                    let mut out = tensor(device, &[3, N], &[start; 3 * N], DType::F32);
+                    let mut out = tensor(device, &[rows, N], &vec![start; rows * N], DType::F32);
                     let mut epilogue = Epilogue::default().bias(Some(&bias));
                     if accumulate {
                         epilogue = epilogue.accumulate();
@@ -202,10 +262,10 @@ fn sums_of_no_terms_are_zero() {
                     product(epilogue, &mut out);
                     assert_eq!(out.to_f32_vec(), expected, "{name} on {}", device.name());
                 };
-                let (a, b) = (zeros([3, 0]), zeros([0, N]));
+                let (a, b) = (zeros([rows, 0]), zeros([0, N]));
                 run("nn", &|e, out| matmul_nn(&a, &b, e, out).unwrap());
                 run("tn", &|e, out| {
-                    matmul_tn(&zeros([0, 3]), &b, e, out).unwrap()
+                    matmul_tn(&zeros([0, rows]), &b, e, out).unwrap()
                 });
                 run("nt", &|e, out| {
                     matmul_nt(&a, &zeros([N, 0]), e, out).unwrap()

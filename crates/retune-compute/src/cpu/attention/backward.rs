@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use super::super::Cpu;
 use super::super::elementwise::{add_slice, cast_slice};
+use super::super::gemm::few_rows::FewRows;
 use super::super::gemm::kernel::{Factor, PANEL, VECTOR};
 use super::super::gemm::panels::{pack_rows, panel_width, transpose_rows};
 use super::super::gemm::transpose::transpose_floats;
@@ -27,7 +28,7 @@ use super::super::scratch;
 use super::super::simd::{for_each_tier, sum_of_pairs};
 use super::super::split::RowsMut;
 use super::apart::{Apart, add_to_sums_over_keys, add_to_sums_over_lanes, set_apart};
-use super::{Mask, Problem, SmallProduct, TILE, carve, key_tiles, pack_scores, scale_and_mask};
+use super::{Mask, Problem, TILE, carve, key_tiles, pack_scores, scale_and_mask};
 use crate::backend::AttentionBackward;
 use crate::ops::{AttentionConfig, KeySpan, Sequence};
 use crate::tensor::with_element;
@@ -214,18 +215,18 @@ impl<E: Factor> Gradients<'_, E> {
         ];
         for (factors, panels, apart, target) in sums {
             cast_slice(p.tier, &factors[..tile.len * width], space.rounded);
-            let left = SmallProduct {
+            let left = FewRows {
                 rows: tile.len,
                 groups: space.count.div_ceil(E::GROUP),
-                a: &*space.rounded,
-                a_stride: width,
+                data: &*space.rounded,
+                stride: width,
             };
             let depth = left.groups * E::GROUP;
             for panel in 0..p.dim.div_ceil(PANEL) {
                 let (columns, panel_width) = panel_width(panel, p.dim);
                 let start = panel * PANEL;
                 let product = &mut space.product[..tile.len * panel_width];
-                left.run(
+                left.times_in_tiles(
                     p.kernel,
                     &panels[start * depth..],
                     panel_width,
@@ -269,13 +270,13 @@ impl<E: Factor> Gradients<'_, E> {
             Some(_) => set_apart(p.tier, space.k_transposed, (p.dim, tile.len), TILE),
             None => Vec::new(),
         };
-        let keys = SmallProduct {
+        let keys = FewRows {
             rows: p.dim,
             groups: tile.len.div_ceil(E::GROUP),
-            a: &*space.k_transposed,
-            a_stride: TILE,
+            data: &*space.k_transposed,
+            stride: TILE,
         };
-        keys.run(p.kernel, space.paired, width, space.d_q, true);
+        keys.times_in_tiles(p.kernel, space.paired, width, space.d_q, true);
         if let Some(mask) = mask {
             add_to_sums_over_keys(&apart, slopes, mask, (space.count, width), space.d_q);
         }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::Cpu;
 use super::super::elementwise::cast_slice;
+use super::super::gemm::few_rows::FewRows;
 use super::super::gemm::kernel::{Factor, VECTOR};
 use super::super::gemm::panels::transpose_rows;
 use super::super::gemm::transpose::transpose_floats;
@@ -12,7 +13,7 @@ use super::super::scratch;
 use super::super::simd::for_each_tier;
 use super::super::split::RowsMut;
 use super::apart::{add_to_sums_over_keys, set_apart};
-use super::{Problem, SmallProduct, TILE, carve, pack_scores, scale_and_mask};
+use super::{Problem, TILE, carve, pack_scores, scale_and_mask};
 use crate::Tensor;
 use crate::backend::Qkv;
 use crate::ops::{AttentionConfig, Sequence};
@@ -99,13 +100,13 @@ impl<E: Factor> Problem<'_, E> {
                             None => Vec::new(),
                         };
                         let groups = tile.len.div_ceil(E::GROUP);
-                        let product = SmallProduct {
+                        let product = FewRows {
                             rows: dim,
                             groups,
-                            a: values,
-                            a_stride: TILE,
+                            data: values,
+                            stride: TILE,
                         };
-                        product.run(self.kernel, weights, width, sums, true);
+                        product.times_in_tiles(self.kernel, weights, width, sums, true);
                         if let Some(mask) = &mask {
                             let lanes = (count, width);
                             add_to_sums_over_keys(&apart, scores, mask, lanes, sums);

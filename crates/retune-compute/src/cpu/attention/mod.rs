@@ -19,7 +19,8 @@ pub(super) use self::forward::forward;
 
 use std::ops::Range;
 
-use super::gemm::kernel::{Ahead, Factor, Kernel, PANEL, Tile, VECTOR};
+use super::gemm::few_rows::FewRows;
+use super::gemm::kernel::{Factor, Kernel, PANEL};
 use super::gemm::panels::pack_columns;
 use super::simd::for_each_tier;
 use crate::Tier;
@@ -149,13 +150,13 @@ impl<'a, E: Factor> Problem<'a, E> {
     ) {
         let stride = self.kv_heads * self.dim;
         let a = &data[tile.row * stride + kv_head * self.dim..];
-        let product = SmallProduct {
+        let product = FewRows {
             rows: tile.len,
             groups: self.dim / E::GROUP,
-            a,
-            a_stride: stride,
+            data: a,
+            stride,
         };
-        product.run(self.kernel, panel, width, scores, false);
+        product.times_in_tiles(self.kernel, panel, width, scores, false);
     }
 }
 
@@ -178,48 +179,6 @@ impl Mask {
     /// Whether query row `lane` attends to key `key` of the tile.
     fn sees(&self, key: usize, lane: usize) -> bool {
         (self.first[lane]..self.end[lane]).contains(&(key as i32))
-    }
-}
-
-/// A product that one thread computes from what is in its caches.
-struct SmallProduct<'a, E> {
-    rows: usize,
-    /// Groups of `E::GROUP` values that are summed over.
-    groups: usize,
-    a: &'a [E],
-    a_stride: usize,
-}
-
-impl<E: Factor> SmallProduct<'_, E> {
-    /// `c[row][0..width] (+)= Σ a[row] · panel`; `c` has rows of `width`.
-    fn run(&self, kernel: Kernel<E>, panel: &[E], width: usize, c: &mut [f32], add: bool) {
-        if self.rows == 0 {
-            return;
-        }
-        let depth = self.groups * E::GROUP;
-        assert!((self.rows - 1) * self.a_stride + depth <= self.a.len());
-        assert!(depth * width <= panel.len() && self.rows * width <= c.len());
-        let tiles = self.rows.div_ceil(kernel.rows);
-        for tile in 0..tiles {
-            let row = tile * self.rows / tiles;
-            let height = (tile + 1) * self.rows / tiles - row;
-            // SAFETY: all three operands are long enough, as just checked, and
-            // a device gets only tiers that its processor can run.
-            unsafe {
-                (kernel.run)(&Tile {
-                    rows: height,
-                    vectors: width / VECTOR,
-                    groups: self.groups,
-                    a: self.a.as_ptr().add(row * self.a_stride),
-                    a_stride: self.a_stride,
-                    panel: panel.as_ptr(),
-                    c: c.as_mut_ptr().add(row * width),
-                    c_stride: width,
-                    add,
-                    ahead: Ahead::NONE,
-                });
-            }
-        }
     }
 }
 

@@ -9,7 +9,25 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
+use super::compressed::{GROUP_BYTES, NUMBERS, Piece};
+#[cfg(doc)]
+use super::kernel::CompressedKernel;
 use super::kernel::{Tile, VECTOR, with_constant_sizes};
+
+/// Calls `$tile::<ROWS>` with the tile's rows as a constant.
+macro_rules! compressed_by_rows {
+    ($tile:ident, $argument:expr, $piece:expr) => {
+        match $argument.rows {
+            1 => $tile::<1>($argument, $piece),
+            2 => $tile::<2>($argument, $piece),
+            3 => $tile::<3>($argument, $piece),
+            4 => $tile::<4>($argument, $piece),
+            5 => $tile::<5>($argument, $piece),
+            6 => $tile::<6>($argument, $piece),
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    };
+}
 
 /// # Safety
 /// As for [`super::kernel::Kernel`], with AVX-512.
@@ -111,6 +129,172 @@ unsafe fn bf16_widening_rows<const ROWS: usize, const VECTORS: usize>(tile: &Til
             }
         }
         store(tile, &sums);
+    }
+}
+
+/// # Safety
+/// As for [`CompressedKernel`], with AVX512-BF16.
+pub(super) unsafe fn bf16_compressed_tile(tile: &Tile<bf16>, piece: Piece<'_>) {
+    // SAFETY: passed on to the caller.
+    unsafe { compressed_by_rows!(bf16_compressed_rows, tile, piece) }
+}
+
+/// # Safety
+/// As for [`CompressedKernel`], with AVX-512.
+pub(super) unsafe fn bf16_widening_compressed_tile(tile: &Tile<bf16>, piece: Piece<'_>) {
+    // SAFETY: passed on to the caller.
+    unsafe { compressed_by_rows!(bf16_widening_compressed_rows, tile, piece) }
+}
+
+/// Defines a kernel for compressed panels from what it does with a group: four registers
+/// of pairs.
+macro_rules! compressed_rows {
+    ($(#[$attribute:meta])* $name:ident, $features:literal, $multiply:ident) => {
+        $(#[$attribute])*
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const ROWS: usize>(tile: &Tile<bf16>, piece: Piece<'_>) {
+            // SAFETY: the caller's tile is valid for all reads and writes below, and an
+            // exception has the numbers of a group.
+            unsafe {
+                let table = table(piece.table);
+                let bytes = piece.bytes.as_ptr();
+                let mut sums = [[_mm512_setzero_ps(); 4]; ROWS];
+                let (mut group, mut index) = (0, 0);
+                loop {
+                    let exception = piece.exception(index);
+                    let end = exception.map_or(tile.groups, |(group, _)| group);
+                    while group < end {
+                        let pairs = pairs(bytes.add(group * GROUP_BYTES), table);
+                        $multiply(tile, group, &pairs, &mut sums);
+                        group += 1;
+                    }
+                    let Some((_, numbers)) = exception else {
+                        break;
+                    };
+                    let numbers: *const bf16 = numbers.as_ptr();
+                    let pairs = std::array::from_fn(|vector| {
+                        _mm512_loadu_si512(numbers.add(vector * 2 * VECTOR).cast())
+                    });
+                    $multiply(tile, group, &pairs, &mut sums);
+                    (group, index) = (group + 1, index + 1);
+                }
+                store(tile, &sums);
+            }
+        }
+    };
+}
+
+compressed_rows! {
+    /// # Safety
+    /// As for [`bf16_compressed_tile`].
+    bf16_compressed_rows, "avx512f,avx512bw,avx512bf16", multiply_pairs
+}
+
+compressed_rows! {
+    /// # Safety
+    /// As for [`bf16_widening_compressed_tile`].
+    bf16_widening_compressed_rows, "avx512f,avx512bw", multiply_widened
+}
+
+/// # Safety
+/// As for [`bf16_compressed_tile`]; `group` is one of the tile's.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn multiply_pairs<const ROWS: usize>(
+    tile: &Tile<bf16>,
+    group: usize,
+    pairs: &[__m512i; 4],
+    sums: &mut [[__m512; 4]; ROWS],
+) {
+    for row in 0..ROWS {
+        // SAFETY: the caller's tile is valid for this read; any 512 bits are a `__m512bh`.
+        unsafe {
+            let a = tile.a.add(row * tile.a_stride + 2 * group);
+            let a = _mm512_set1_epi32(a.cast::<i32>().read_unaligned());
+            let a = std::mem::transmute::<__m512i, __m512bh>(a);
+            for vector in 0..4 {
+                let b = std::mem::transmute::<__m512i, __m512bh>(pairs[vector]);
+                sums[row][vector] = _mm512_dpbf16_ps(sums[row][vector], a, b);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`bf16_widening_compressed_tile`]; `group` is one of the tile's.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn multiply_widened<const ROWS: usize>(
+    tile: &Tile<bf16>,
+    group: usize,
+    pairs: &[__m512i; 4],
+    sums: &mut [[__m512; 4]; ROWS],
+) {
+    let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    let odd = |pairs| _mm512_castsi512_ps(_mm512_and_si512(pairs, upper));
+    let even = |pairs| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
+    for row in 0..ROWS {
+        // SAFETY: the caller's tile is valid for this read.
+        let a = unsafe {
+            let a = tile.a.add(row * tile.a_stride + 2 * group);
+            _mm512_set1_epi32(a.cast::<i32>().read_unaligned())
+        };
+        for vector in 0..4 {
+            let sum = _mm512_fmadd_ps(odd(a), odd(pairs[vector]), sums[row][vector]);
+            sums[row][vector] = _mm512_fmadd_ps(even(a), even(pairs[vector]), sum);
+        }
+    }
+}
+
+/// A table for each quarter of a register.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn table(table: &[u8; 16]) -> __m512i {
+    // SAFETY: sixteen bytes are read; the instruction asks for no alignment.
+    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
+}
+
+/// The numbers of a compressed group.
+///
+/// # Safety
+/// `bytes` is valid for reading [`GROUP_BYTES`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn pairs(bytes: *const u8, table: __m512i) -> [__m512i; 4] {
+    let code = _mm512_set1_epi8(0x0f);
+    // SAFETY: passed on to the caller.
+    let [first, second, codes] =
+        unsafe { [0, 64, 128].map(|at| _mm512_loadu_si512(bytes.add(at).cast())) };
+    let upper = |codes| _mm512_shuffle_epi8(table, _mm512_and_si512(codes, code));
+    let first_upper = upper(codes);
+    let second_upper = upper(_mm512_srli_epi16::<4>(codes));
+    [
+        _mm512_unpacklo_epi8(first, first_upper),
+        _mm512_unpackhi_epi8(first, first_upper),
+        _mm512_unpacklo_epi8(second, second_upper),
+        _mm512_unpackhi_epi8(second, second_upper),
+    ]
+}
+
+/// The numbers of compressed groups.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) unsafe fn unpack(
+    groups: &[[u8; GROUP_BYTES]],
+    codes: &[u8; 16],
+    targets: &mut [[bf16; NUMBERS]],
+) {
+    let table = table(codes);
+    for (bytes, target) in groups.iter().zip(targets) {
+        // SAFETY: a group has its bytes, and a target room for four registers.
+        unsafe {
+            let target = target.as_mut_ptr();
+            for (vector, pairs) in pairs(bytes.as_ptr(), table).into_iter().enumerate() {
+                _mm512_storeu_si512(target.add(vector * 2 * VECTOR).cast(), pairs);
+            }
+        }
     }
 }
 

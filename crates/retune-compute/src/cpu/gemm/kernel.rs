@@ -7,14 +7,20 @@
 
 use half::bf16;
 
+use super::compressed::{Compressed, Piece};
+use super::panels::Matrix;
 use super::portable;
 use crate::Tier;
+use crate::cpu::Cpu;
 use crate::cpu::simd::for_each_tier;
 use crate::dtype::Element;
+use crate::error::Result;
 
 /// Rows of A that a kernel of vectors works on at a time: 6 × 4 sums, 4 values
 /// of B and one of A fill the 32 registers of AVX-512.
 const VECTOR_ROWS: usize = 6;
+/// The most rows of a tile with a compressed panel.
+pub(super) const COMPRESSED_ROWS: usize = VECTOR_ROWS;
 /// Columns in one vector.
 pub(in crate::cpu) const VECTOR: usize = 16;
 /// Columns of a full panel.
@@ -35,14 +41,17 @@ pub(in crate::cpu) struct Tile<E> {
     /// Row `r` starts at `c + r * c_stride`.
     pub(in crate::cpu) c: *mut f32,
     pub(in crate::cpu) c_stride: usize,
-    /// Add to `c` instead of overwriting it.
+    /// Add to `c` instead of overwriting it. The sum is added as a whole, but for AMX, which
+    /// goes on summing from `c`.
     pub(in crate::cpu) add: bool,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(in crate::cpu) ahead: Ahead,
 }
 
 /// Memory that will be read soon, which a kernel may ask for while it computes:
 /// the line at `from`, and with each group one that is `step` bytes further.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(in crate::cpu) struct Ahead {
     /// Null for nothing.
     pub(in crate::cpu) from: *const u8,
@@ -78,10 +87,29 @@ pub(in crate::cpu) trait Factor: Element {
     fn kernel(tier: Tier) -> Kernel<Self>;
 
     /// How products of many rows are computed where the tier has no
-    /// instruction for this type: both factors are widened, once for all
-    /// tiles that read them, and go through the kernel for f32.
+    /// instruction for this type: a piece of the panel is widened once for all
+    /// tiles of a task, and a tile's rows once for all columns of the panel.
     fn widening(tier: Tier) -> Option<Widening<Self>>;
+
+    /// Compresses the panels of a matrix, where that can be done and gains something.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn compressed(cpu: &Cpu, matrix: &Matrix<'_, Self>) -> Result<Option<Compressed>>;
+
+    /// The numbers of a compressed piece.
+    fn unpack(tier: Tier, piece: Piece<'_>, numbers: &mut [Self]);
+
+    /// The kernel that reads compressed panels as they are.
+    fn compressed_kernel(tier: Tier) -> Option<CompressedKernel<Self>>;
 }
+
+/// Computes a tile as [`Kernel::run`] does, with a compressed piece in place of the
+/// tile's panel.
+///
+/// # Safety
+/// As for [`Kernel::run`]; the piece has the tile's groups, and is as wide as a full panel.
+pub(in crate::cpu) type CompressedKernel<E> = unsafe fn(&Tile<E>, Piece<'_>);
 
 /// A detour over f32, whose sums have the same bits as [`Factor::kernel`]'s.
 #[derive(Clone, Copy)]
@@ -111,6 +139,18 @@ impl Factor for f32 {
     }
 
     fn widening(_: Tier) -> Option<Widening<Self>> {
+        None
+    }
+
+    fn compressed(_: &Cpu, _: &Matrix<'_, Self>) -> Result<Option<Compressed>> {
+        Ok(None)
+    }
+
+    fn unpack(_: Tier, _: Piece<'_>, _: &mut [Self]) {
+        unreachable!("only bf16 is compressed")
+    }
+
+    fn compressed_kernel(_: Tier) -> Option<CompressedKernel<Self>> {
         None
     }
 }
@@ -147,6 +187,27 @@ impl Factor for bf16 {
             piece: widen_piece,
         })
     }
+
+    fn compressed(cpu: &Cpu, matrix: &Matrix<'_, Self>) -> Result<Option<Compressed>> {
+        match Self::compressed_kernel(cpu.tier) {
+            Some(_) => Compressed::new(cpu, matrix),
+            None => Ok(None),
+        }
+    }
+
+    fn unpack(tier: Tier, piece: Piece<'_>, numbers: &mut [Self]) {
+        piece.unpack(tier, numbers);
+    }
+
+    fn compressed_kernel(tier: Tier) -> Option<CompressedKernel<Self>> {
+        match tier {
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => Some(super::avx512::bf16_widening_compressed_tile),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512Bf16 => Some(super::avx512::bf16_compressed_tile),
+            _ => None,
+        }
+    }
 }
 
 for_each_tier! {
@@ -155,7 +216,7 @@ for_each_tier! {
         let (from, _) = from.as_chunks::<2>();
         let (to, _) = to.as_chunks_mut::<2>();
         for (to, [even, odd]) in to.iter_mut().zip(from) {
-            *to = [widened(*odd), widened(*even)];
+            *to = [Element::to_f32(*odd), Element::to_f32(*even)];
         }
     }
 
@@ -166,16 +227,11 @@ for_each_tier! {
             let (pairs, _) = from.as_chunks::<2>();
             let (odds, evens) = to.split_at_mut(width);
             for ((odd, even), pair) in odds.iter_mut().zip(evens).zip(pairs) {
-                *odd = widened(pair[1]);
-                *even = widened(pair[0]);
+                *odd = Element::to_f32(pair[1]);
+                *even = Element::to_f32(pair[0]);
             }
         }
     }
-}
-
-#[inline(always)]
-fn widened(value: bf16) -> f32 {
-    f32::from_bits(u32::from(value.to_bits()) << 16)
 }
 
 /// Calls `$tile::<ROWS, VECTORS>` with the tile's sizes as constants.

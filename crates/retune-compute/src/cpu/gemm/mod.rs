@@ -11,10 +11,14 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(super) mod compressed;
+pub(super) mod few_rows;
+mod finish;
 pub(super) mod kernel;
 pub(super) mod panels;
 mod portable;
 mod product;
+mod task;
 pub(super) mod transpose;
 
 use half::bf16;
@@ -41,7 +45,7 @@ pub(super) fn packed_bytes(out: usize, input: usize, dtype: DType, packing: Pack
         let held = |elements: usize| held_bytes(elements.saturating_mul(size_of::<E>()));
         match packing {
             Packing::Rows => held(out.saturating_mul(input)),
-            Packing::Forward => held(forward),
+            Packing::Forward | Packing::Compressed => held(forward),
             Packing::Both => held(forward).saturating_add(held(backward)),
         }
     })
@@ -63,6 +67,12 @@ pub(super) fn pack(cpu: &Cpu, weight: &Tensor, packing: Packing) -> Result<Packe
             let mut storage = cpu.weight_memory(size_of_val(values))?;
             storage.host_mut().slice_mut(values.len()).copy_from_slice(values);
             packed.rows = Some(storage);
+        } else if packing == Packing::Compressed {
+            let matrix = Matrix { source: Source::Columns(values), k: input, n: out };
+            packed.compressed = E::compressed(cpu, &matrix)?;
+            if packed.compressed.is_none() {
+                packed.forward = panels(Source::Columns(values), input, out)?;
+            }
         } else {
             packed.forward = panels(Source::Columns(values), input, out)?;
         }
@@ -90,6 +100,12 @@ fn frozen_source<E: Factor>(weight: &FrozenWeight, transposed: bool) -> Source<'
         .backward
         .as_ref()
         .map(|s| s.host().slice::<E>(backward_len));
+    if let Some(compressed) = &packed.compressed {
+        return match transposed {
+            true => Source::Compressed(compressed),
+            false => Source::CompressedOfTransposed(compressed),
+        };
+    }
     match (transposed, rows, forward, backward) {
         (true, _, Some(panels), _) | (false, _, _, Some(panels)) => Source::Panels(panels),
         (false, _, Some(panels), None) => Source::PanelsOfTransposed(panels),
@@ -121,7 +137,14 @@ pub(super) fn read_row(weight: &FrozenWeight, id: usize, row: &mut [f32]) {
                     *value = stored.to_f32();
                 }
             }
-            Source::Rows(_) | Source::PanelsOfTransposed(_) => {
+            Source::Compressed(compressed) => {
+                for (values, pair) in row.chunks_mut(2).zip(compressed.column(id)) {
+                    for (value, stored) in values.iter_mut().zip(pair) {
+                        *value = stored.to_f32();
+                    }
+                }
+            }
+            Source::Rows(_) | Source::PanelsOfTransposed(_) | Source::CompressedOfTransposed(_) => {
                 unreachable!("the forward form is asked for")
             }
         }

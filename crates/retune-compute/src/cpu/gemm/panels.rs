@@ -5,12 +5,14 @@
 //! `[group][column][k within the group]`. An odd `k` in bf16 is filled up with
 //! zeros, too.
 
+use super::compressed::Compressed;
 use super::kernel::{Factor, PANEL, VECTOR};
 use super::transpose::transpose_words;
 use crate::Tier;
 use crate::cpu::scratch;
 use crate::cpu::simd::for_each_tier;
 use crate::cpu::split::Chunks;
+use crate::ops::K_BLOCK;
 
 /// Where panel pieces of a `[K, N]` matrix come from.
 #[derive(Clone, Copy)]
@@ -23,6 +25,10 @@ pub(in crate::cpu) enum Source<'a, E> {
     Columns(&'a [E]),
     /// Panels of the transposed matrix, `[N, K]`.
     PanelsOfTransposed(&'a [E]),
+    /// Panels, compressed.
+    Compressed(&'a Compressed),
+    /// Compressed panels of the transposed matrix, `[N, K]`.
+    CompressedOfTransposed(&'a Compressed),
 }
 
 /// Elements that the panels of a `[k, n]` matrix take; `usize::MAX` if that is
@@ -63,13 +69,26 @@ impl<E: Factor> Matrix<'_, E> {
         panel * PANEL * self.k.next_multiple_of(E::GROUP) + k0 * width
     }
 
-    /// Where packed rows from `k0` on of a panel are read, if there are any.
-    pub(in crate::cpu) fn packed_at(&self, panel: usize, k0: usize) -> Option<*const E> {
-        let Source::Panels(packed) = self.source else {
+    /// The memory of the piece that begins with row `k0` of a panel, if it is there and
+    /// lies in one stretch: where it starts, and its bytes.
+    pub(in crate::cpu) fn read_at(&self, panel: usize, k0: usize) -> Option<(*const u8, usize)> {
+        if panel >= self.panels() || k0 >= self.k {
             return None;
-        };
-        let inside = panel < self.panels() && k0 < self.k;
-        inside.then(|| packed[self.start(panel, k0)..].as_ptr())
+        }
+        let groups = K_BLOCK.min(self.k - k0).div_ceil(E::GROUP);
+        match self.source {
+            Source::Panels(packed) => {
+                let (_, width) = panel_width(panel, self.n);
+                let piece = &packed[self.start(panel, k0)..][..groups * E::GROUP * width];
+                Some((piece.as_ptr().cast(), size_of_val(piece)))
+            }
+            Source::Compressed(compressed) => {
+                let first = k0 / E::GROUP;
+                let bytes = compressed.piece(panel, (first, first + groups)).bytes;
+                Some((bytes.as_ptr(), bytes.len()))
+            }
+            _ => None,
+        }
     }
 
     /// The rows `k0..k1` of a panel: a slice of the source if that is packed,
@@ -105,10 +124,19 @@ impl<E: Factor> Matrix<'_, E> {
                 let data = &data[first * self.k + k0..];
                 pack_columns(tier, data, self.k, (k1 - k0, columns), width, space);
             }
-            Source::PanelsOfTransposed(packed) => {
+            Source::Compressed(compressed) => {
+                let (from, to) = (k0 / E::GROUP, k0 / E::GROUP + groups);
+                E::unpack(tier, compressed.piece(panel, (from, to)), space);
+            }
+            Source::PanelsOfTransposed(_) | Source::CompressedOfTransposed(_) => {
+                let source = match self.source {
+                    Source::PanelsOfTransposed(packed) => Source::Panels(packed),
+                    Source::CompressedOfTransposed(compressed) => Source::Compressed(compressed),
+                    other => other,
+                };
                 scratch::with((k1 - k0) * PANEL, |rows: &mut [E]| {
                     let transposed = Matrix {
-                        source: Source::Panels(packed),
+                        source,
                         k: self.n,
                         n: self.k,
                     };
@@ -130,31 +158,38 @@ impl<E: Factor> Matrix<'_, E> {
         rows: &mut [E],
     ) {
         let groups = (k1 - k0).div_ceil(E::GROUP);
-        let mut column = n0;
-        while column < n1 {
-            let panel = column / PANEL;
-            let (columns, width) = panel_width(panel, self.n);
-            let skipped = column - panel * PANEL;
-            let count = (columns - skipped).min(n1 - column);
-            let end = k0 + groups * E::GROUP;
-            let piece = self.piece(tier, panel, (k0, end), &mut []);
-            assert!(groups * width * E::GROUP <= piece.len());
-            let target = &mut rows[(column - n0) * PANEL..][..count * PANEL];
-            // SAFETY: `groups` rows of `width` words lie in `piece`, of which
-            // `skipped + count` exist; `target` has `count` rows of
-            // `PANEL / GROUP ≥ groups` words.
-            unsafe {
-                transpose_words(
-                    tier,
-                    (groups, count),
-                    piece.as_ptr().add(skipped * E::GROUP).cast(),
-                    width,
-                    target.as_mut_ptr().cast(),
-                    PANEL / E::GROUP,
-                );
+        let space = if self.is_packed() {
+            0
+        } else {
+            groups * E::GROUP * PANEL
+        };
+        scratch::with(space, |space: &mut [E]| {
+            let mut column = n0;
+            while column < n1 {
+                let panel = column / PANEL;
+                let (columns, width) = panel_width(panel, self.n);
+                let skipped = column - panel * PANEL;
+                let count = (columns - skipped).min(n1 - column);
+                let end = k0 + groups * E::GROUP;
+                let piece = self.piece(tier, panel, (k0, end), space);
+                assert!(groups * width * E::GROUP <= piece.len());
+                let target = &mut rows[(column - n0) * PANEL..][..count * PANEL];
+                // SAFETY: `groups` rows of `width` words lie in `piece`, of which
+                // `skipped + count` exist; `target` has `count` rows of
+                // `PANEL / GROUP ≥ groups` words.
+                unsafe {
+                    transpose_words(
+                        tier,
+                        (groups, count),
+                        piece.as_ptr().add(skipped * E::GROUP).cast(),
+                        width,
+                        target.as_mut_ptr().cast(),
+                        PANEL / E::GROUP,
+                    );
+                }
+                column += count;
             }
-            column += count;
-        }
+        });
     }
 
     /// Packs all panels into `target`, one task per panel piece.

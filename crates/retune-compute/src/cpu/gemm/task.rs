@@ -1,0 +1,321 @@
+//! A task: the columns of one panel, of a block of rows.
+
+use std::ops::Range;
+
+use super::compressed::{Compressed, Piece};
+use super::few_rows::FewRows;
+use super::finish::{Finish, Sums, store};
+use super::kernel::{Ahead, CompressedKernel, Factor, Kernel, PANEL, Widening};
+use super::panels::{Matrix, Source, panel_width};
+use crate::Tier;
+use crate::cpu::scratch;
+use crate::cpu::split::RowsMut;
+use crate::dtype::Element;
+use crate::ops::K_BLOCK;
+
+/// Bytes of a line of the caches.
+const LINE: usize = 64;
+
+/// A first factor as rows with a whole number of groups.
+pub(super) struct Left<'a, E> {
+    data: &'a [E],
+    stride: usize,
+}
+
+impl<'a, E: Factor> Left<'a, E> {
+    pub(super) fn new(data: &'a [E], stride: usize) -> Self {
+        Self { data, stride }
+    }
+
+    fn part(&self, rows: &Range<usize>, block: &Block) -> FewRows<'_, E> {
+        assert!(block.k0 <= block.k1 && block.k1 <= self.stride);
+        FewRows {
+            data: &self.data[rows.start * self.stride + block.k0..rows.end * self.stride],
+            stride: self.stride,
+            rows: rows.len(),
+            groups: block.groups::<E>(),
+        }
+    }
+}
+
+/// A part of the sums: the terms `k0..k1`. Each is summed from zero, and added to those
+/// before it.
+struct Block {
+    k0: usize,
+    k1: usize,
+}
+
+impl Block {
+    /// The blocks of sums over `k` terms; a single empty one if there are none.
+    fn all(k: usize) -> impl Iterator<Item = Self> {
+        (0..k.div_ceil(K_BLOCK).max(1)).map(move |block| Self {
+            k0: block * K_BLOCK,
+            k1: ((block + 1) * K_BLOCK).min(k),
+        })
+    }
+
+    fn groups<E: Factor>(&self) -> usize {
+        (self.k1 - self.k0).div_ceil(E::GROUP)
+    }
+}
+
+/// What a task computes.
+pub(super) struct Place {
+    pub(super) panel: usize,
+    pub(super) rows: Range<usize>,
+    /// The panel that this thread most likely reads next.
+    pub(super) next: usize,
+}
+
+/// What the tasks of one product share.
+pub(super) struct Task<'a, E, O> {
+    tier: Tier,
+    kernel: Kernel<E>,
+    widening: Option<Widening<E>>,
+    compressed: Option<(CompressedKernel<E>, &'a Compressed)>,
+    a: Left<'a, E>,
+    b: Matrix<'a, E>,
+    low_rank: Option<(Left<'a, E>, Matrix<'a, E>)>,
+    finish: Finish<'a>,
+    out: RowsMut<'a, O>,
+}
+
+/// A piece of a panel in the form that a kernel reads.
+enum Factors<'a, E> {
+    Plain(&'a [E]),
+    Wide(Widening<E>, &'a [f32]),
+    Compressed(CompressedKernel<E>, Piece<'a>),
+}
+
+/// A task's working memory in f32.
+struct Floats<'a> {
+    /// A row of the panel's width for each row of the task.
+    sums: &'a mut [f32],
+    /// The low-rank term's, of one tile.
+    low_rank: &'a mut [f32],
+    /// A piece of the panel, widened.
+    piece: &'a mut [f32],
+    /// A tile's rows, widened.
+    rows: &'a mut [f32],
+}
+
+impl<'a, E: Factor, O: Element> Task<'a, E, O> {
+    /// Of the product of `m` rows.
+    pub(super) fn new(
+        tier: Tier,
+        m: usize,
+        (a, b): (Left<'a, E>, Matrix<'a, E>),
+        low_rank: Option<(Left<'a, E>, Matrix<'a, E>)>,
+        finish: Finish<'a>,
+        out: RowsMut<'a, O>,
+    ) -> Self {
+        let kernel = E::kernel(tier);
+        let few = m <= kernel.rows;
+        let compressed = match b.source {
+            Source::Compressed(panels) if few => {
+                E::compressed_kernel(tier).map(|kernel| (kernel, panels))
+            }
+            _ => None,
+        };
+        Self {
+            tier,
+            kernel,
+            widening: E::widening(tier).filter(|_| !few),
+            compressed,
+            a,
+            b,
+            low_rank,
+            finish,
+            out,
+        }
+    }
+
+    /// The most rows of a tile.
+    pub(super) fn tile_rows(&self) -> usize {
+        self.kernel.rows
+    }
+
+    /// Computes one panel's columns of some rows.
+    pub(super) fn run(&self, place: Place) {
+        let (_, width) = panel_width(place.panel, self.b.n);
+        let rank = self
+            .low_rank
+            .as_ref()
+            .map_or(0, |(_, b)| b.k.next_multiple_of(E::GROUP));
+        let depth = K_BLOCK.min(self.b.k.next_multiple_of(E::GROUP));
+        let read_as_it_is = self.b.is_packed() || self.compressed.is_some();
+        let piece = if read_as_it_is { 0 } else { depth * width };
+        let (wide_piece, wide_rows) = self.widening.map_or((0, 0), |widening| {
+            (depth * width, widening.kernel.rows * depth)
+        });
+        let sums = place.rows.len() * width;
+        let low_rank = self.kernel.rows * width;
+        scratch::with(piece + rank * width, |space: &mut [E]| {
+            scratch::with(
+                sums + low_rank + wide_piece + wide_rows,
+                |floats: &mut [f32]| {
+                    let (sums, floats) = floats.split_at_mut(sums);
+                    let (low_rank, floats) = floats.split_at_mut(low_rank);
+                    let (piece_floats, rows) = floats.split_at_mut(wide_piece);
+                    let floats = Floats {
+                        sums,
+                        low_rank,
+                        piece: piece_floats,
+                        rows,
+                    };
+                    self.run_in(&place, space.split_at_mut(piece), floats);
+                },
+            );
+        });
+    }
+
+    /// The same in working memory: for a piece of the panel and for the low-rank term's
+    /// second factor, and in f32.
+    fn run_in(
+        &self,
+        place: &Place,
+        (space, low_rank_space): (&mut [E], &mut [E]),
+        floats: Floats<'_>,
+    ) {
+        let (columns, width) = panel_width(place.panel, self.b.n);
+        let low_rank = self
+            .low_rank
+            .as_ref()
+            .map(|(u, b)| (u, b.piece(self.tier, place.panel, (0, b.k), low_rank_space)));
+        // Tiles of nearly equal height use the registers better than full ones
+        // with a small rest.
+        let count = place.rows.len();
+        let tiles = count.div_ceil(self.kernel.rows);
+        for block in Block::all(self.b.k) {
+            let is_last = block.k1 == self.b.k;
+            let piece = self.piece(place.panel, &block, space, floats.piece);
+            let reading = Reading {
+                memory: match is_last {
+                    true => self.b.read_at(place.next, 0),
+                    false => self.b.read_at(place.panel, block.k1),
+                },
+                tiles,
+                groups: match self.widening {
+                    Some(_) => block.groups::<E>() * E::GROUP,
+                    None => block.groups::<E>(),
+                },
+            };
+            for tile in 0..tiles {
+                let own = tile * count / tiles..(tile + 1) * count / tiles;
+                let rows = place.rows.start + own.start..place.rows.start + own.end;
+                let sums = &mut floats.sums[own.start * width..own.end * width];
+                let how = (block.k0 > 0, reading.share_of(tile));
+                self.multiply(&rows, &block, &piece, floats.rows, sums, how);
+                if !is_last {
+                    continue;
+                }
+                let mut term = &mut floats.low_rank[..sums.len()];
+                match low_rank {
+                    Some((u, piece)) => self.low_rank_term(u, &rows, piece, term),
+                    None => term = &mut [],
+                }
+                let sums = Sums {
+                    values: sums,
+                    low_rank: term,
+                    width,
+                    first: (rows.start, place.panel * PANEL),
+                    columns,
+                };
+                store(self.tier, &self.finish, sums, &self.out);
+            }
+        }
+    }
+
+    /// A block's piece of a panel in the form that this product reads.
+    fn piece<'s>(
+        &'s self,
+        panel: usize,
+        block: &Block,
+        space: &'s mut [E],
+        wide: &'s mut [f32],
+    ) -> Factors<'s, E> {
+        let groups = block.groups::<E>();
+        if let Some((kernel, compressed)) = self.compressed {
+            let first = block.k0 / E::GROUP;
+            let piece = compressed.piece(panel, (first, first + groups));
+            return Factors::Compressed(kernel, piece);
+        }
+        let piece = self.b.piece(self.tier, panel, (block.k0, block.k1), space);
+        match self.widening {
+            None => Factors::Plain(piece),
+            Some(widening) => {
+                let (_, width) = panel_width(panel, self.b.n);
+                let wide = &mut wide[..groups * E::GROUP * width];
+                (widening.piece)(self.tier, piece, width, wide);
+                Factors::Wide(widening, wide)
+            }
+        }
+    }
+
+    /// Adds a block's part of the sums of one tile.
+    fn multiply(
+        &self,
+        rows: &Range<usize>,
+        block: &Block,
+        piece: &Factors<'_, E>,
+        wide: &mut [f32],
+        sums: &mut [f32],
+        how: (bool, Ahead),
+    ) {
+        let a = self.a.part(rows, block);
+        match piece {
+            Factors::Plain(piece) => a.times(self.kernel, piece, sums, how),
+            Factors::Compressed(kernel, piece) => a.times_compressed(*kernel, *piece, sums, how),
+            Factors::Wide(widening, piece) => {
+                let depth = a.groups * E::GROUP;
+                let wide = &mut wide[..rows.len() * depth];
+                for row in 0..rows.len() {
+                    let from = &a.data[row * a.stride..][..depth];
+                    (widening.row)(self.tier, from, &mut wide[row * depth..][..depth]);
+                }
+                let wide = FewRows {
+                    data: wide,
+                    stride: depth,
+                    rows: rows.len(),
+                    groups: depth,
+                };
+                wide.times(widening.kernel, piece, sums, how);
+            }
+        }
+    }
+
+    /// The low-rank term's `u · b` for one tile.
+    fn low_rank_term(&self, u: &Left<'_, E>, rows: &Range<usize>, piece: &[E], sums: &mut [f32]) {
+        let width = sums.len() / rows.len();
+        for block in Block::all(piece.len() / width) {
+            let piece = &piece[block.k0 * width..block.k1 * width];
+            let how = (block.k0 > 0, Ahead::NONE);
+            u.part(rows, &block).times(self.kernel, piece, sums, how);
+        }
+    }
+}
+
+/// The reading of memory while the tiles before it are computed. Each tile asks
+/// for its share: all at once, they would keep the tile's own reads waiting.
+struct Reading {
+    memory: Option<(*const u8, usize)>,
+    tiles: usize,
+    /// Groups that a tile is computed in.
+    groups: usize,
+}
+
+impl Reading {
+    fn share_of(&self, tile: usize) -> Ahead {
+        match self.memory {
+            // A single tile reads memory as fast as it comes.
+            Some((from, bytes)) if self.tiles > 1 && self.groups > 0 => {
+                let step = bytes.div_ceil(self.tiles * self.groups).min(LINE);
+                Ahead {
+                    from: from.wrapping_add(tile * self.groups * step),
+                    step,
+                }
+            }
+            _ => Ahead::NONE,
+        }
+    }
+}

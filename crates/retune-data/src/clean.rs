@@ -31,6 +31,9 @@ const NEED_MODEL: [&str; 6] = [
 /// Fields whose text is no one's speech, and is left as it is.
 const KEPT_FIELDS: [&str; 6] = ["role", "from", "tools", "id", "tool_call_id", "label"];
 
+/// Fields that hold what a program is given; names in them are its own.
+const HOLD_DATA: [&str; 1] = ["arguments"];
+
 /// A change of texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Edit {
@@ -433,41 +436,66 @@ fn holds_json(text: &str) -> bool {
     text.starts_with(['{', '[']) && serde_json::from_str::<Json>(text).is_ok()
 }
 
+/// Edits a field of a row or of a turn.
 fn edit_value(edit: Edit, name: &str, value: &mut Json, changed: &mut bool) {
     if KEPT_FIELDS.contains(&name) {
         return;
     }
     match value {
-        Json::String(text) if holds_json(text) => {
-            // Tools' arguments stand as text; their values are edited, and they
-            // stay what they are.
-            if let Ok(mut inner) = serde_json::from_str::<Json>(text) {
-                let before = *changed;
-                *changed = false;
-                edit_value(edit, "", &mut inner, changed);
-                if *changed {
-                    *text = inner.to_string();
-                }
-                *changed |= before;
+        Json::Object(fields) if !HOLD_DATA.contains(&name) => {
+            for (name, value) in fields {
+                edit_value(edit, name, value, changed);
             }
         }
+        Json::Array(items) if !HOLD_DATA.contains(&name) => {
+            for item in items {
+                edit_value(edit, "", item, changed);
+            }
+        }
+        Json::Number(_) => {}
+        other => edit_data(edit, other, changed),
+    }
+}
+
+/// Edits a text, or all that stands in what a call is given, where a name has no meaning.
+fn edit_data(edit: Edit, value: &mut Json, changed: &mut bool) {
+    match value {
         Json::String(text) => {
-            let new = edit.apply(text);
+            let mut new = edit.apply(text);
+            // What was JSON stays JSON: where a change of the text as a whole spoils it, its
+            // values are changed one by one.
+            if new != *text
+                && holds_json(text)
+                && !holds_json(&new)
+                && let Ok(mut inner) = serde_json::from_str::<Json>(text)
+            {
+                edit_data(edit, &mut inner, &mut false);
+                new = inner.to_string();
+            }
             if new != *text {
                 *changed = true;
                 *text = new;
             }
         }
+        // A number may be one that calls somebody.
+        Json::Number(number) => {
+            let text = number.to_string();
+            let new = edit.apply(&text);
+            if new != text {
+                *changed = true;
+                *value = Json::String(new);
+            }
+        }
         Json::Array(items) => {
             for item in items {
-                edit_value(edit, "", item, changed);
+                edit_data(edit, item, changed);
             }
         }
         Json::Object(fields) => {
-            for (name, value) in fields {
-                edit_value(edit, name, value, changed);
+            for value in fields.values_mut() {
+                edit_data(edit, value, changed);
             }
         }
-        _ => {}
+        Json::Null | Json::Bool(_) => {}
     }
 }

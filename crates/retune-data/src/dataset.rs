@@ -10,6 +10,8 @@ use crate::source::{ReadOptions, Row, Rows, SourceFile, find_files};
 
 /// Rows that are looked at where the first one does not tell the layout.
 const LOOKED_AT: usize = 20;
+/// Columns without use that are told.
+const MOST_UNUSED: usize = 100;
 /// What is worked on at a time.
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 8 << 20;
@@ -33,7 +35,7 @@ pub struct OpenedFile {
     pub source: SourceFile,
     /// Its layout, once a row was read.
     pub mapping: Option<Mapping>,
-    /// Columns of its first row that the layout makes no use of.
+    /// Columns of the rows that were read of which the layout makes no use.
     pub unused: Vec<String>,
 }
 
@@ -105,10 +107,18 @@ impl Samples {
         if self.mapping.is_none() {
             self.mapping = Some(self.find_mapping(&row)?);
         }
-        match &self.mapping {
-            Some(mapping) => mapping.read(row),
-            None => unreachable!("set above"),
+        let Some(mapping) = &self.mapping else {
+            unreachable!("set above");
+        };
+        if let Some(file) = self.opened.last_mut() {
+            for name in mapping.unused(&row.fields) {
+                if file.unused.len() < MOST_UNUSED && !file.unused.iter().any(|known| known == name)
+                {
+                    file.unused.push(name.to_owned());
+                }
+            }
         }
+        mapping.read(row)
     }
 
     /// The mapping by a file's first row. If that one is broken, one of the next
@@ -117,7 +127,7 @@ impl Samples {
         let known = |row: &Row, options: &DataOptions| {
             detect(&row.fields, options.layout, &options.columns)
         };
-        let mut found = known(first, &self.options).map(|mapping| (mapping, None));
+        let mut found = known(first, &self.options);
         while found.is_err() && self.ahead.len() < LOOKED_AT {
             let Some(row) = self.current.as_mut().and_then(Iterator::next) else {
                 break;
@@ -125,15 +135,13 @@ impl Samples {
             if let Ok(row) = &row
                 && let Ok(mapping) = known(row, &self.options)
             {
-                found = Ok((mapping, Some(row.fields.clone())));
+                found = Ok(mapping);
             }
             self.ahead.push_back(row);
         }
         match found {
-            Ok((mapping, fields)) => {
+            Ok(mapping) => {
                 if let Some(file) = self.opened.last_mut() {
-                    let unused = mapping.unused(fields.as_ref().unwrap_or(&first.fields));
-                    file.unused = unused.into_iter().map(str::to_owned).collect();
                     file.mapping = Some(mapping.clone());
                 }
                 Ok(mapping)

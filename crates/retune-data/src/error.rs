@@ -256,3 +256,11 @@ fn in_words(faults: &[TemplateFault]) -> String {
     }
     lines.join("\n")
 }
+
+impl Error {
+    /// Whether it is about a file and not about one of its rows, so that nothing is known of
+    /// the rows behind it.
+    pub fn ends_its_file(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Layout { .. })
+    }
+}

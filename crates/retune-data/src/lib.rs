@@ -41,7 +41,7 @@ pub use inspect::{Inspection, TokenView, inspect};
 pub use jiff::civil::DateTime;
 pub use label::{LabelOptions, Labelled, Learn, Turn, conversation_of, label, turns};
 pub use pack::{PackedBatch, epoch_order, epoch_steps, pack, shared_prefix};
-pub use prepare::{BadRows, LeftOut, Preparation, Prepared, prepare};
+pub use prepare::{BadRows, LeftOut, Preparation, Prepared, Understood, prepare};
 pub use sample::{Content, Conversation, Message, Preference, Role, Sample};
 pub use segment::Segmenter;
 pub use split::{SplitRow, split, split_rows, split_tokens};

@@ -14,7 +14,7 @@ use crate::source::{Place, find_files, format_by_name};
 
 /// Raised when the same input gives other tokens, so that old caches are not
 /// taken.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is done with a row that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -46,6 +46,17 @@ pub struct Preparation {
     pub over_long: Vec<LeftOut>,
     /// Rows that could not be used.
     pub unusable: Vec<LeftOut>,
+    /// What the files were taken for, in the order in which they were read.
+    pub files: Vec<Understood>,
+}
+
+/// What a file was taken for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Understood {
+    /// The name of its layout; none if it has no rows.
+    pub layout: Option<String>,
+    /// Columns of which the layout makes no use.
+    pub unused: Vec<String>,
 }
 
 /// Tokens and labels of data files.
@@ -98,7 +109,7 @@ pub fn prepare(
             break;
         }
         let count = batch.len() as u64;
-        let encoded: Vec<_> = batch
+        let encoded: Vec<Result<_>> = batch
             .into_par_iter()
             .map(|(_, sample)| {
                 let sample = sample?;
@@ -114,13 +125,23 @@ pub fn prepare(
                     }
                     preparation.count(&place, encoded.fate);
                 }
-                Err(error) if bad_rows == BadRows::Stop => return Err(error),
+                // Of a file that breaks off, nobody knows what is missing.
+                Err(error) if bad_rows == BadRows::Stop || error.ends_its_file() => {
+                    return Err(error);
+                }
                 Err(error) => preparation.unusable.push(left_out(&error)),
             }
         }
         preparation.rows += count;
         progress(preparation.rows);
     }
+    let files = samples.files().iter();
+    preparation.files = files
+        .map(|file| Understood {
+            layout: file.mapping.as_ref().map(|m| m.layout.name().to_owned()),
+            unused: file.unused.clone(),
+        })
+        .collect();
     if writer.is_empty() {
         return Err(Error::NoSamples {
             rows: preparation.rows,

@@ -130,6 +130,15 @@ impl Conversation {
         turns.join("\n")
     }
 
+    /// All that stands before the first assistant's turn, system prompt apart.
+    pub fn opening(&self) -> String {
+        let turns = self.messages.iter();
+        let turns = turns.take_while(|message| message.role != Role::Assistant);
+        let turns = turns.filter(|message| message.role != Role::System);
+        let turns: Vec<&str> = turns.map(|message| message.content.as_str()).collect();
+        turns.join("\n")
+    }
+
     /// The last thing that the assistant says, with its calls as JSON.
     pub fn answer(&self) -> String {
         let Some(last) = self.answers().last() else {
@@ -192,6 +201,23 @@ impl Content {
             Content::Classification { text, .. } => text.clone(),
             Content::Preference(preference) => preference.prompt.prompt(),
         }
+    }
+
+    /// What two rows have to share so that one gives away what the other is asked: what
+    /// stands before the first answer, as all answers may be learned from; all of a row that
+    /// asks nothing.
+    pub fn opening(&self) -> String {
+        let opening = match self {
+            Content::Conversation(conversation) => conversation.opening(),
+            Content::Preference(preference) => preference.prompt.opening(),
+            Content::Text(_) | Content::Classification { .. } => self.prompt(),
+        };
+        if !opening.trim().is_empty() {
+            return opening;
+        }
+        let texts = self.texts().into_iter();
+        let texts = texts.filter(|(role, _)| *role != Some(Role::System));
+        texts.map(|(_, text)| text).collect::<Vec<_>>().join("\n")
     }
 
     /// What is learned: the last answer, the text, the class's name.

@@ -93,10 +93,7 @@ pub fn split_rows(
     let mut index = threshold.map(Index::new);
     for sample in Samples::open(paths, data.clone())? {
         let sample = sample?;
-        let asked = match &sample.content {
-            Content::Text(text) => text.clone(),
-            other => other.prompt(),
-        };
+        let asked = sample.content.opening();
         let stratum = match (stratify, &sample.content) {
             (Some(column), _) => match sample.fields.get(column) {
                 Some(Json::String(value)) => value.clone(),

@@ -54,10 +54,8 @@ impl Adapter {
         let wanted = Tuning::Lora(config.clone()).trained(model.config());
         weights.check(&wanted, |_| false)?;
         let device = model.device();
-        let read = |name: String| -> Result<Tensor> {
-            // By way of f32, as for training.
-            Ok(cast(&weights.finite(device, &name)?, model.dtype())?)
-        };
+        let read =
+            |name: String| -> Result<Tensor> { weights.finite(device, &name, model.dtype()) };
         let pair = |shape: &LinearShape| -> Result<Option<LowRankPair>> {
             if !meant(&shape) {
                 return Ok(None);

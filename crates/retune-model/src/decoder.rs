@@ -186,7 +186,7 @@ impl Decoder {
     /// beside frozen weights.
     ///
     /// # Errors
-    /// As `logits`; `IndexOutOfRange` if the first segment is empty.
+    /// As `logits`; `IndexOutOfRange` if a segment is empty.
     pub fn last_logits(
         &self,
         ids: &[u32],
@@ -194,9 +194,11 @@ impl Decoder {
         adapter: Option<&Arc<Adapter>>,
     ) -> Result<Tensor> {
         let hidden = self.hidden(ids, segments, adapter)?;
-        let rows = segments
-            .ranges()
-            .map(|range| range.end.wrapping_sub(1) as u32);
+        // An empty segment has no last token, nor any row.
+        let rows = segments.ranges().map(|range| match range.is_empty() {
+            true => u32::MAX,
+            false => range.end as u32 - 1,
+        });
         let last = gather_rows(&hidden, &rows.collect::<Vec<u32>>())?;
         self.logits_of(&last)
     }

@@ -169,7 +169,7 @@ impl Decoder {
         weights.check(&wanted, |_| false)?;
         for parameter in parameters {
             let device = parameter.value.device().clone();
-            let value = weights.finite(&device, &parameter.name)?;
+            let value = weights.finite(&device, &parameter.name, DType::F32)?;
             *parameter = Parameter::new(parameter.name.clone(), value, dtype)?;
         }
         Ok(())

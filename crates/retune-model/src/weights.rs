@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use half::f16;
 use retune_compute::ops::cast;
@@ -65,7 +65,7 @@ impl Weights {
         let mut entries = BTreeMap::new();
         for shard in shards {
             // A name that leads out of the folder is not a shard's.
-            if shard.contains(['/', '\\']) {
+            if !is_file_name(shard) {
                 return Err(file_error(
                     &index,
                     format!("names a shard {shard:?}, which is no file name"),
@@ -167,17 +167,17 @@ impl Weights {
         })
     }
 
-    /// A tensor in f32, of which each number is one.
+    /// A tensor as `dtype`, by way of f32, of which each number is one.
     ///
     /// # Errors
-    /// As [`Weights::tensor`]; `File` if one is infinite or NaN.
-    pub(crate) fn finite(&self, device: &Device, name: &str) -> Result<Tensor> {
-        let value = self.tensor(device, name, DType::F32)?;
+    /// As [`Weights::tensor`]; `File` if one is infinite or NaN, or too large for `dtype`.
+    pub(crate) fn finite(&self, device: &Device, name: &str, dtype: DType) -> Result<Tensor> {
+        let value = cast(&self.tensor(device, name, DType::F32)?, dtype)?;
         match value.to_f32_vec().iter().all(|number| number.is_finite()) {
             true => Ok(value),
             false => Err(file_error(
                 &self.path,
-                format!("holds a number that is not finite in {name}"),
+                format!("holds a number that is not finite in {dtype}, in {name}"),
             )),
         }
     }
@@ -321,4 +321,14 @@ fn file_error(path: &Path, problem: impl Into<String>) -> Error {
         path: path.to_path_buf(),
         problem: problem.into(),
     }
+}
+
+/// Whether a name stays in its folder, on any system.
+fn is_file_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let one = matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(_)), None)
+    );
+    one && !name.contains(['/', '\\', ':'])
 }

@@ -33,7 +33,9 @@ impl Trainer {
         }
         .with_default_system(system.filter(|_| tokenizer.has_template()));
         let prompt = tokenizer.prompt_ids(&conversation, &Map::new())?;
+        let context = self.model.config().max_position_embeddings;
         let most = self.config.sample_max_new_tokens;
+        let most = most.min(context.saturating_sub(prompt.len()));
         let tokens = prompt.len() + most;
         let mut cache = KvCache::new(&self.model, tokens)?;
         let Some(mut sequence) = cache.reserve(tokens) else {

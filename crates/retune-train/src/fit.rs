@@ -246,8 +246,16 @@ impl<'a> Demand<'a> {
             true => layers * 4 * c + kept + passing,
         };
         let rows = chunk_rows(self.device).min(tokens);
-        // Logits, their gradient, and on a CPU its transposed copy.
-        let copies = if self.device.is_cuda() { 1 } else { 2 };
+        // Logits, their gradient, and on a CPU its transposed copy for the head's own.
+        let head = match model.tie_word_embeddings {
+            true => "model.embed_tokens.weight",
+            false => "lm_head.weight",
+        };
+        let trains_head = self.tuning.trained(model).contains_key(head);
+        let copies = match trains_head && !self.device.is_cuda() {
+            true => 2,
+            false => 1,
+        };
         let head = rows * model.vocab_size * (4 + copies * narrow) + 8 * tokens * c;
         (tokens * all + head) as u64
     }

@@ -1,13 +1,14 @@
 //! What the program writes to files and to the terminal.
 
 use std::borrow::Cow;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use retune_compute::{DType, Device};
+use retune_data::source::find_files;
 
-use crate::outcome::input_fault;
+use crate::outcome::{input_fault, is_closed_pipe};
 
 /// Text of a user's data as it may reach a terminal: characters that would steer
 /// it, or are not seen, become U+FFFD.
@@ -61,10 +62,42 @@ pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// Writes a line to standard output; where nobody reads it any more, that is no fault.
+///
+/// # Errors
+/// If it cannot be written, such as on a full disk.
+pub(crate) fn say(line: impl std::fmt::Display) -> Result<()> {
+    heard(writeln!(anstream::stdout(), "{line}").map_err(Into::into))
+}
+
+/// Work goes on where nobody reads what it says.
+pub(crate) fn heard(shown: Result<()>) -> Result<()> {
+    shown.or_else(|error| match is_closed_pipe(&error) {
+        true => Ok(()),
+        false => Err(error),
+    })
+}
+
+/// A path without links and detours, of a file that need not be there.
+fn whole(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    if let Ok(real) = absolute.canonicalize() {
+        return real;
+    }
+    match (
+        absolute.parent().map(Path::canonicalize),
+        absolute.file_name(),
+    ) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => absolute,
+    }
+}
+
 /// Refuses outputs that would overwrite each other, or a file that is read.
 pub(crate) fn check_paths(inputs: &[PathBuf], outputs: &[Option<&Path>]) -> Result<()> {
-    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let read: Vec<PathBuf> = inputs.iter().map(|path| whole(path)).collect();
+    // Of a folder, all data files are read.
+    let files = find_files(inputs).unwrap_or_else(|_| inputs.to_vec());
+    let read: Vec<PathBuf> = files.iter().map(|path| whole(path)).collect();
     let mut seen: Vec<PathBuf> = Vec::new();
     for output in outputs.iter().flatten() {
         let path = whole(output);

@@ -6,6 +6,7 @@ use super::fields::Fields;
 use super::messages;
 use crate::error::Result;
 use crate::sample::{Content, Conversation, Message, Role};
+use crate::source::parse_text;
 
 /// `instruction` and `input` are one turn of the user, with a line break in
 /// between where both are there.
@@ -62,7 +63,13 @@ fn conversation(messages: Vec<Message>) -> Content {
 fn add_history(fields: &Fields<'_>, history: &Json, messages: &mut Vec<Message>) -> Result<()> {
     let column = fields.column("history");
     let expected = "a list of pairs [question, answer]";
-    let Json::Array(pairs) = history else {
+    // Tables have lists as text.
+    let parsed = match history {
+        Json::String(text) if text.trim().is_empty() => return Ok(()),
+        Json::String(text) => parse_text(text).ok(),
+        _ => None,
+    };
+    let Json::Array(pairs) = parsed.as_ref().unwrap_or(history) else {
         return Err(fields.unexpected(column, expected, history).into());
     };
     for (index, pair) in pairs.iter().enumerate() {

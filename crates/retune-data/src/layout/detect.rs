@@ -92,6 +92,20 @@ pub(super) fn columns(layout: Layout) -> Vec<&'static str> {
     known(layout).iter().map(|(name, _)| *name).collect()
 }
 
+/// The names under which a layout's column may be found in a row, beside its own.
+pub(super) fn other_names(
+    layout: Layout,
+    name: &str,
+    row: &Map<String, Json>,
+) -> &'static [&'static str] {
+    // Beside a prompt, `messages` are the whole conversation with the better answer.
+    if layout == Layout::Preference && name == "conversations" && row.contains_key("prompt") {
+        return &[];
+    }
+    let entry = known(layout).iter().find(|(known, _)| *known == name);
+    entry.map_or(&[], |(_, others)| others)
+}
+
 fn known(layout: Layout) -> &'static [Column] {
     let entry = KNOWN.iter().find(|(known, _)| *known == layout);
     entry.map_or(&[], |(_, columns)| columns)
@@ -116,18 +130,18 @@ pub fn detect(
             names(row)
         ));
     }
-    if ["images", "videos", "audios"]
-        .iter()
-        .any(|name| has_media(row, name))
-    {
-        return Err("rows with images, videos or audio are not supported yet".to_owned());
-    }
     let candidates = KNOWN.iter().map(|(known, _)| *known);
     let mut found = candidates
         .filter(|known| layout.is_none_or(|wanted| wanted == *known))
         .filter_map(|known| fit(row, known, columns));
     if let Some(mapping) = found.next() {
-        return refuse_unpaired(row, mapping);
+        return match unsupported(row, mapping.layout) {
+            Some((problem, hint)) => Err(format!("{problem}\nhint: {hint}")),
+            None => Ok(mapping),
+        };
+    }
+    if has_media(row) {
+        return Err(MEDIA.to_owned());
     }
     Err(unknown(row, layout))
 }
@@ -142,7 +156,8 @@ fn fit(
         layout,
         columns: columns.clone(),
     };
-    for (name, others) in known(layout) {
+    for (name, _) in known(layout) {
+        let others = other_names(layout, name, row);
         if mapping.columns.contains_key(*name) || row.contains_key(*name) {
             continue;
         }
@@ -174,31 +189,48 @@ fn fit(
     fits.then_some(mapping)
 }
 
+const MEDIA: &str = "rows with images, videos or audio are not supported yet";
+
 /// Whether a row has something in a column of images, sounds or films.
-fn has_media(row: &Map<String, Json>, name: &str) -> bool {
-    match row.get(name) {
-        None | Some(Json::Null) => false,
-        Some(Json::Array(items)) => !items.is_empty(),
-        Some(Json::String(text)) => !text.is_empty(),
-        Some(_) => true,
-    }
+fn has_media(row: &Map<String, Json>) -> bool {
+    let media = ["images", "videos", "audios"].into_iter();
+    media
+        .filter_map(|name| row.get(name))
+        .any(|value| match value {
+            Json::Null => false,
+            Json::Array(items) => !items.is_empty(),
+            Json::String(text) => !text.is_empty(),
+            _ => true,
+        })
 }
 
-/// An answer with a label of good or bad is no answer to imitate.
-fn refuse_unpaired(row: &Map<String, Json>, mapping: Mapping) -> Result<Mapping, String> {
+/// What of a row cannot be learned from, and what to do about it.
+pub(super) fn unsupported(
+    row: &Map<String, Json>,
+    layout: Layout,
+) -> Option<(String, &'static str)> {
+    if has_media(row) {
+        return Some((MEDIA.to_owned(), "leave these rows out"));
+    }
+    // An answer with a label of good or bad is no answer to imitate.
     let answers = matches!(
-        mapping.layout,
+        layout,
         Layout::Messages | Layout::ShareGpt | Layout::PromptCompletion | Layout::Alpaca
     );
-    let tags = ["label", "kto_tag"].into_iter();
-    let tag = { tags }.find(|tag| row.get(*tag).is_some_and(Json::is_boolean));
-    match tag {
-        Some(tag) if answers => Err(format!(
+    let says_which = |value: &Json| match value {
+        Json::Bool(_) => true,
+        Json::String(text) => ["true", "false"].contains(&text.to_ascii_lowercase().as_str()),
+        _ => false,
+    };
+    let mut tags = ["label", "kto_tag"].into_iter();
+    let tag = tags.find(|tag| answers && row.get(*tag).is_some_and(says_which))?;
+    Some((
+        format!(
             "rows say whether an answer is good (`{tag}`: true or false), as for KTO, \
-             which is not supported yet\nhint: keep the good rows only, without `{tag}`"
-        )),
-        _ => Ok(mapping),
-    }
+             which is not supported yet"
+        ),
+        "keep the good rows only, without that column",
+    ))
 }
 
 fn unknown(row: &Map<String, Json>, layout: Option<Layout>) -> String {

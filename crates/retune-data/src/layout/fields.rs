@@ -19,7 +19,7 @@ impl<'a> Fields<'a> {
 
     /// The value of a column; null is none.
     pub(super) fn get(&self, name: &str) -> Option<&'a Json> {
-        let value = self.row.fields.get(self.mapping.column(name))?;
+        let value = self.row.fields.get(self.column(name))?;
         (!value.is_null()).then_some(value)
     }
 
@@ -33,7 +33,7 @@ impl<'a> Fields<'a> {
     }
 
     fn missing(&self, name: &str, what: &str) -> RowError {
-        let column = self.mapping.column(name);
+        let column = self.column(name);
         let found = if self.row.fields.contains_key(column) {
             "null".to_owned()
         } else {
@@ -56,7 +56,7 @@ impl<'a> Fields<'a> {
             None => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
             Some(other) => {
-                let column = self.mapping.column(name);
+                let column = self.column(name);
                 Err(self.unexpected(column, "text", other).into())
             }
         }
@@ -64,7 +64,7 @@ impl<'a> Fields<'a> {
 
     /// The column's list.
     pub(super) fn list(&self, name: &str) -> Result<&'a [Json]> {
-        let column = self.mapping.column(name);
+        let column = self.column(name);
         match self.get(name) {
             None => Err(self.missing(name, "a list").into()),
             Some(Json::Array(items)) => Ok(items),
@@ -73,7 +73,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The file's name for a column.
-    pub(super) fn column(&self, name: &'a str) -> &'a str {
-        self.mapping.column(name)
+    pub(super) fn column<'n>(&'n self, name: &'n str) -> &'n str {
+        self.mapping.column_in(name, &self.row.fields)
     }
 }

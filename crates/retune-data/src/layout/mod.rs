@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use crate::error::Result;
+use crate::error::{Result, RowError};
 use crate::sample::{Content, Sample};
 use crate::source::Row;
 
@@ -84,11 +84,27 @@ impl Mapping {
         self.columns.get(name).map_or(name, String::as_str)
     }
 
+    /// The name that the layout's column `name` has in `row`, which may be another one than
+    /// in the row that told the layout.
+    fn column_in<'a>(&'a self, name: &'a str, row: &Map<String, Json>) -> &'a str {
+        let column = self.column(name);
+        if row.contains_key(column) {
+            return column;
+        }
+        let taken = |other: &str| {
+            let mut names = detect::columns(self.layout).into_iter();
+            names.any(|known| known != name && self.column(known) == other)
+        };
+        let others = detect::other_names(self.layout, name, row).iter();
+        let mut others = others.filter(|other| row.contains_key(**other) && !taken(other));
+        others.next().map_or(column, |other| *other)
+    }
+
     /// The columns of a row that the layout makes no use of.
     pub fn unused<'a>(&self, row: &'a Map<String, Json>) -> Vec<&'a str> {
         let used: Vec<&str> = detect::columns(self.layout)
             .iter()
-            .map(|name| self.column(name))
+            .map(|name| self.column_in(name, row))
             .collect();
         let names = row.keys().map(String::as_str);
         names.filter(|name| !used.contains(name)).collect()
@@ -100,6 +116,9 @@ impl Mapping {
     /// `Row` with the field, what was expected and what was found.
     pub fn read(&self, row: Row) -> Result<Sample> {
         let fields = Fields::new(&row, self);
+        if let Some((problem, hint)) = detect::unsupported(&row.fields, self.layout) {
+            return Err(RowError::new(row.place, problem).hint(hint).into());
+        }
         let content = match self.layout {
             Layout::Alpaca => alpaca::read(&fields),
             Layout::ShareGpt => sharegpt::read(&fields),

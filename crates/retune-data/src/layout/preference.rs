@@ -23,6 +23,10 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
         last.content = format!("{}\n{input}", last.content);
     }
     let (shared, chosen) = answer(fields, "chosen")?;
+    // A conversation may end in the better answer.
+    if turns.last() == Some(&chosen) {
+        turns.pop();
+    }
     let (other, rejected) = answer(fields, "rejected")?;
     if !other.is_empty() && other != shared {
         let problem = "the turns before the answer are others than in the chosen conversation";

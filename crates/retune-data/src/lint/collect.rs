@@ -118,14 +118,20 @@ impl<'a> Collector<'a> {
         match error {
             Error::Row(row_error) => {
                 let row = file.map(|file| row_of(file, &row_error.place));
+                let place = match file {
+                    Some(_) => String::new(),
+                    None => format!("{}: ", row_error.place),
+                };
                 let text = match &row_error.field {
-                    Some(field) => format!("field `{field}`: {}", row_error.problem),
-                    None => row_error.problem.clone(),
+                    Some(field) => format!("{place}field `{field}`: {}", row_error.problem),
+                    None => format!("{place}{}", row_error.problem),
                 };
                 self.found("unreadable-row", row, text);
             }
             other => {
-                self.rows -= 1;
+                if file.is_some() {
+                    self.rows -= 1;
+                }
                 let text = other.to_string();
                 self.found("unreadable-file", None, text);
             }

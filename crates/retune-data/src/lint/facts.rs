@@ -67,6 +67,7 @@ impl Facts {
         let content = &sample.content;
         let (prompt, answer) = (content.prompt(), content.answer());
         let whole = whole(content);
+        let opening = content.opening();
         let asked = system_and(content, &prompt);
         let answer_units = units(&answer);
         let is_conversation = matches!(content, Content::Conversation(_));
@@ -74,21 +75,18 @@ impl Facts {
             place: sample.place.clone(),
             hits: Vec::new(),
             whole: xxh3_64(whole.as_bytes()),
-            prompt: xxh3_64(match content {
-                // A text asks nothing; it is the same as its copies only.
-                Content::Text(text) => text.as_bytes(),
-                _ => asked.as_bytes(),
+            // A row that asks nothing is the same as its copies only.
+            prompt: xxh3_64(match prompt.trim().is_empty() {
+                true => whole.as_bytes(),
+                false => asked.as_bytes(),
             }),
             answer: xxh3_64(answer.as_bytes()),
             answer_chars: answer.chars().count(),
             tokens: None,
             length: 0,
             signature: options.near_duplicates.map(|_| Signature::of(&whole)),
-            prompt_signature: options.near_prompts().map(|_| Signature::of(&prompt)),
-            asked: key(match content {
-                Content::Text(text) => text,
-                _ => &prompt,
-            }) as u64,
+            prompt_signature: options.near_prompts().map(|_| Signature::of(&opening)),
+            asked: key(&opening) as u64,
             language: language_of(&answer)
                 .filter(|language| language.confidence >= SURE)
                 .map(|language| language.code),

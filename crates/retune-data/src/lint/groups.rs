@@ -145,6 +145,10 @@ pub(super) fn near_duplicates(records: &[Record], clusters: &[Cluster], tallies:
         for index in &cluster.members {
             let record = &records[*index as usize];
             if kinds.contains(&record.whole) {
+                // It goes with the one that it copies.
+                if kinds[0] != record.whole {
+                    tally.rows.push(record.row);
+                }
                 continue;
             }
             kinds.push(record.whole);

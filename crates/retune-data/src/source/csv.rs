@@ -81,7 +81,8 @@ impl CsvRows {
         let mut seen = HashSet::new();
         for cell in &record {
             let name = lines::valid_text(cell, &place)?.trim().to_owned();
-            if !seen.insert(name.clone()) {
+            // Spreadsheets leave columns without a name behind.
+            if !name.is_empty() && !seen.insert(name.clone()) {
                 let problem = format!("names the column {name:?} twice in its first line");
                 return Err(file_error(&self.path, problem));
             }
@@ -119,13 +120,27 @@ impl CsvRows {
                 counted(self.columns.len(), "column", "columns"),
                 self.columns.join(", ")
             );
-            return Err(RowError::new(place, problem)
-                .hint("a cell with a separator or line break in it has to stand in quotes")
-                .into());
+            let hint = match self.reader.get_ref().track.quoting {
+                true => "a cell with a separator or line break in it has to stand in quotes",
+                false => {
+                    "quotes mean nothing in tab-separated values; where cells stand in them, read \
+                     the file with --format csv"
+                }
+            };
+            return Err(RowError::new(place, problem).hint(hint).into());
         }
         let mut fields = Map::new();
         for (name, cell) in self.columns.iter().zip(record) {
             let cell = lines::valid_text(cell, &place)?;
+            if name.is_empty() {
+                if cell.trim().is_empty() {
+                    continue;
+                }
+                let problem = format!("has {cell:?} in a column that has no name");
+                return Err(RowError::new(place, problem)
+                    .hint("give the column a name in the first line, or empty it")
+                    .into());
+            }
             fields.insert(name.clone(), Json::String(cell.to_owned()));
         }
         Ok(Row { place, fields })
@@ -143,6 +158,10 @@ impl Iterator for CsvRows {
             Ok(Some((mut place, record))) => {
                 self.row += 1;
                 place.row = self.row;
+                // So do they rows.
+                if record.len() > 1 && record.iter().all(<[u8]>::is_empty) {
+                    return self.next();
+                }
                 Some(self.fields(place, &record))
             }
             Ok(None) => {

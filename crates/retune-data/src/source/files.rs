@@ -103,6 +103,11 @@ pub(crate) fn by_name(path: &Path) -> Option<Format> {
     known.map(|(_, format)| *format)
 }
 
+fn is_workbook(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    ["xlsx", "xls", "xlsm", "ods"].contains(&extension.to_lowercase().as_str())
+}
+
 /// The format by the file's name; where that says nothing, by how it begins.
 pub(super) fn format_of(path: &Path) -> Result<Format> {
     if let Some(format) = by_name(path) {
@@ -117,6 +122,11 @@ pub(super) fn format_of(path: &Path) -> Result<Format> {
     match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'[' | b'{') => Ok(Format::Json),
         _ if start.starts_with(b"PAR1") => Ok(Format::Parquet),
+        _ if is_workbook(path) => {
+            let problem =
+                "is a workbook\nhint: save the sheet as \"CSV UTF-8\" in the program that made it";
+            Err(file_error(path, problem))
+        }
         _ => {
             let names: Vec<&str> = Format::NAMES.iter().map(|(name, _)| *name).collect();
             let problem = format!(

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::record::Field;
 use parquet::record::reader::RowIter;
 use serde_json::Value as Json;
 
@@ -50,6 +51,29 @@ impl ParquetRows {
     }
 }
 
+fn json_of_row(row: &parquet::record::Row) -> Json {
+    let fields = row.get_column_iter();
+    Json::Object(
+        fields
+            .map(|(name, field)| (name.clone(), json_of(field)))
+            .collect(),
+    )
+}
+
+/// The crate's own form of a field, but for texts that the file does not mark as such: those
+/// it would give in base64.
+fn json_of(field: &Field) -> Json {
+    match field {
+        Field::Bytes(bytes) => match bytes.as_utf8() {
+            Ok(text) => Json::String(text.to_owned()),
+            Err(_) => field.to_json_value(),
+        },
+        Field::Group(row) => json_of_row(row),
+        Field::ListInternal(list) => list.elements().iter().map(json_of).collect(),
+        other => other.to_json_value(),
+    }
+}
+
 impl Iterator for ParquetRows {
     type Item = Result<Row>;
 
@@ -59,7 +83,7 @@ impl Iterator for ParquetRows {
         }
         let next = contained(|| {
             let record = self.rows.next()?;
-            Some(record.map(|record| record.to_json_value()))
+            Some(record.map(|record| json_of_row(&record)))
         });
         let problem = match next.transpose()? {
             Ok(Ok(record)) => {

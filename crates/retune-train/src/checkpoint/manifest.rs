@@ -61,7 +61,7 @@ impl Manifest {
         }
         for (name, expected) in &manifest.files {
             // A name that leads elsewhere was not written by retune.
-            if name.contains(['/', '\\']) || name == ".." {
+            if name.contains(['/', '\\', ':']) || name == ".." {
                 return Err(damaged(
                     &path,
                     format!("is damaged: {name:?} is no file of it"),

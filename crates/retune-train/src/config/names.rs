@@ -23,6 +23,7 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("micro_batch_size", "per_device_train_batch_size"),
     ("lr", "learning_rate"),
     ("lr_scheduler", "lr_scheduler_type"),
+    ("column", "columns"),
 ];
 
 const LOGS: &str = "leave it out; logs are files in output_dir";

@@ -40,13 +40,15 @@ const IN_ADAPTER: Reason = Reason {
     why: "the adapter to start from has its own",
     hint: "leave it out, or leave out adapter",
 };
+/// Of settings that say the same in two ways.
+const KEEP_ONE: &str = "keep one of them";
 const STEPS_END: Reason = Reason {
     why: "max_steps says when training ends",
-    hint: "keep one of them",
+    hint: KEEP_ONE,
 };
 const STEPS_WARM: Reason = Reason {
     why: "warmup_steps says how long the rate rises",
-    hint: "keep one of them",
+    hint: KEEP_ONE,
 };
 const IS_CONSTANT: Reason = Reason {
     why: "lr_scheduler_type is constant",
@@ -62,7 +64,7 @@ const NOT_TEXT: Reason = Reason {
 };
 const FILES_VALIDATE: Reason = Reason {
     why: "validation_data says what is validated on",
-    hint: "keep one of them",
+    hint: KEEP_ONE,
 };
 const NO_VALIDATION: Reason = Reason {
     why: "nothing is validated on: validation_split is 0 and there is no validation_data",
@@ -154,7 +156,7 @@ pub(super) fn overruled(config: &TrainConfig) -> Vec<Overruled> {
 
 /// The settings as a struct, and `given` without what a file says that the
 /// command line overrules: `--max_steps 10` goes over a file's
-/// `num_train_epochs`, which it replaces.
+/// `num_train_epochs`, which it replaces, and the other way round.
 ///
 /// # Errors
 /// In words, if the struct does not take what its schema does.
@@ -166,16 +168,20 @@ pub(super) fn without_overruled(given: &mut Given) -> Result<TrainConfig, String
     };
     loop {
         let config = given.config()?;
-        let dropped = overruled(&config).into_iter().find(|found| {
+        let in_file = |name| given.settings.contains_key(name) && !on_command_line(given, name);
+        let dropped = overruled(&config).into_iter().find_map(|found| {
             let over = on_command_line(given, found.by) || ours.contains(&found.by);
-            let in_file =
-                given.settings.contains_key(found.name) && !on_command_line(given, found.name);
-            over && in_file
+            if over && in_file(found.name) {
+                return Some(found.name);
+            }
+            // What says the same in a stronger way gives way as well.
+            let said = found.reason.hint == KEEP_ONE && on_command_line(given, found.name);
+            (said && in_file(found.by)).then_some(found.by)
         });
         let Some(dropped) = dropped else {
             return Ok(config);
         };
-        given.settings.remove(dropped.name);
-        ours.push(dropped.name);
+        given.settings.remove(dropped);
+        ours.push(dropped);
     }
 }

@@ -66,6 +66,22 @@ impl Rules<'_> {
             "an adapter is trained as LoRA, and finetuning_type is full",
             "leave it out, or write finetuning_type: lora",
         );
+        // Products are computed in f32.
+        self.when(
+            config.lora_dropout as f32 >= 1.0,
+            &["lora_dropout"],
+            format!("expected less than 1, found {}", config.lora_dropout),
+            "it is rounded to f32; 0.1 is usual",
+        );
+        self.when(
+            !(config.lora_alpha as f32).is_finite(),
+            &["lora_alpha"],
+            format!(
+                "expected a number that f32 holds, found {:e}",
+                config.lora_alpha
+            ),
+            "twice r is usual",
+        );
         let modules = &config.target_modules;
         self.when(
             !full && modules.is_empty(),
@@ -129,6 +145,30 @@ impl Rules<'_> {
     }
 
     fn of_training(&mut self, config: &TrainConfig) {
+        let (batch, times) = (
+            config.per_device_train_batch_size,
+            config.gradient_accumulation_steps,
+        );
+        self.when(
+            batch
+                .checked_mul(times)
+                .is_none_or(|step| u32::try_from(step).is_err()),
+            &["per_device_train_batch_size", "gradient_accumulation_steps"],
+            format!(
+                "expected steps of at most {} samples, found {batch} x {times}",
+                u32::MAX
+            ),
+            "",
+        );
+        self.when(
+            config.adam_epsilon as f32 <= 0.0,
+            &["adam_epsilon"],
+            format!(
+                "expected a number that f32 holds, found {:e}",
+                config.adam_epsilon
+            ),
+            "1e-8 is usual",
+        );
         let (lowest, highest) = (config.min_lr, config.learning_rate);
         self.when(
             lowest > highest && config.lr_scheduler_type != SchedulerType::Constant,

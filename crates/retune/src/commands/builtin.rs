@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::builtin;
 use crate::outcome::input_fault;
-use crate::output::{check_new_folder, plain};
+use crate::output::{check_new_folder, plain, say};
 
 /// Write the built-in base model as a folder in Hugging Face's layout.
 ///
@@ -27,6 +27,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     std::fs::create_dir_all(folder)
         .map_err(|error| input_fault(format!("cannot write {}: {error}", folder.display())))?;
     builtin::write(folder)?;
-    anstream::println!("written to {}", plain(&folder.display().to_string()));
+    say(format!(
+        "written to {}",
+        plain(&folder.display().to_string())
+    ))?;
     Ok(())
 }

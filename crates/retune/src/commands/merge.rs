@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::sampling::Type;
 use crate::builtin;
 use crate::outcome::{Stopped, input_fault};
-use crate::output::{check_new_folder, counted, plain};
+use crate::output::{check_new_folder, counted, plain, say};
 use crate::signals::Signals;
 
 /// Merge an adapter into its base model.
@@ -69,17 +69,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     };
     let unproved = unproved(&args.output)?;
-    merge(args, &source, unproved.path(), &device)?;
+    let changed = merge(args, &source, unproved.path(), &device)?;
     go_on()?;
     let found = asked(args, Source::find(unproved.path(), None)?, &device)?;
-    prove(&expected, &found)?;
+    let proof = prove(&expected, &found)?;
     go_on()?;
     let kept = unproved.keep();
     // An empty folder of that name may be there.
     let _ = fs::remove_dir(&args.output);
     fs::rename(&kept, &args.output).map_err(|error| unwritable(&args.output, &error))?;
-    anstream::println!("written to {}", plain(&args.output.display().to_string()));
-    Ok(())
+    if let Some(changed) = changed {
+        say(format!("{changed} weights changed"))?;
+    }
+    say(proof)?;
+    say(format!(
+        "written to {}",
+        plain(&args.output.display().to_string())
+    ))
 }
 
 /// A folder beside `output`, which goes if the merged model does not prove itself.
@@ -98,23 +104,21 @@ fn unproved(output: &Path) -> Result<tempfile::TempDir> {
     made.map_err(|error| unwritable(beside, &error))
 }
 
-fn merge(args: &Args, source: &Source, output: &Path, device: &Device) -> Result<()> {
+/// Writes the model; returned is how many weights an adapter changed.
+fn merge(args: &Args, source: &Source, output: &Path, device: &Device) -> Result<Option<usize>> {
     let dtype = args.dtype.map(DType::from);
     let adapter = source.adapter.as_deref();
     let merged = retune_export::merge(&source.model, adapter, output, dtype, device)?;
     let names = CONFIG_FILES.into_iter().chain(TOKENIZER_FILES);
     copy_files(&source.model, output, names)?;
     describe(source, output, merged.dtype)?;
-    if adapter.is_some() {
-        anstream::println!("{} weights changed", merged.changed.len());
-    }
     if let Some(first) = merged.unchanged.first() {
         anstream::eprintln!(
             "warning: the adapter's term is zero, or lost in rounding, in {} weights, such as {first}",
             merged.unchanged.len()
         );
     }
-    Ok(())
+    Ok(adapter.is_some().then_some(merged.changed.len()))
 }
 
 /// Writes what the folder's other files have to say about the merged weights.
@@ -171,19 +175,19 @@ fn asked(args: &Args, source: Source, device: &Device) -> Result<Vec<Asked>> {
 }
 
 /// Says what differs between the model with its adapter and the merged one.
-fn prove(expected: &[Asked], found: &[Asked]) -> Result<()> {
+fn prove(expected: &[Asked], found: &[Asked]) -> Result<String> {
     let (mut furthest, mut equal) = (0.0_f64, 0_u64);
     for (expected, found) in expected.iter().zip(found) {
         furthest = furthest.max(distance(&found.0, &expected.0));
         equal += u64::from(found.1 == expected.1);
     }
-    anstream::println!(
+    let proof = format!(
         "{}: logits differ by at most {furthest:.1e} of the largest, {} equal",
         counted(expected.len() as u64, "prompt"),
         counted(equal, "greedy answer")
     );
     match furthest <= TOLERANCE {
-        true => Ok(()),
+        true => Ok(proof),
         false => Err(input_fault(format!(
             "the merged model does not say what the adapter says: its logits are more than {TOLERANCE} apart\nhint: --dtype f32 rounds less; or use the adapter unmerged"
         ))),

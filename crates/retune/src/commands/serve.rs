@@ -17,7 +17,7 @@ use retune_serve::{
 use super::sampling::OpenArgs;
 use crate::builtin;
 use crate::outcome::input_fault;
-use crate::output::{computed_on, last_part, plain, thousands};
+use crate::output::{computed_on, last_part, plain, say, thousands};
 
 /// Answer requests as OpenAI's API does, with a model and its adapters.
 ///
@@ -114,6 +114,16 @@ fn named_folder(text: &str) -> std::result::Result<(String, PathBuf), String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    for (name, key) in [
+        ("--api-key", &args.api_key),
+        ("--admin-key", &args.admin_key),
+    ] {
+        if key.as_ref().is_some_and(|key| key.trim().is_empty()) {
+            return Err(input_fault(format!(
+                "{name}: the key is empty, and no request could bring it along\nhint: give one, or leave it out (also in the environment)"
+            )));
+        }
+    }
     if !args.host.is_loopback() && args.api_key.is_none() && !args.allow_everyone {
         return Err(input_fault(format!(
             "{} can be reached by others, and no key is asked for\nhint: name one with --api-key or RETUNE_API_KEY; or write --allow-everyone",
@@ -170,15 +180,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .build()?;
     let ended = runtime.block_on(async {
         let listener = bind(SocketAddr::new(args.host, args.port))?;
-        anstream::println!("models     {}", plain(&names.join(", ")));
-        anstream::println!("device     {device}");
-        anstream::println!(
+        say(format!("models     {}", plain(&names.join(", "))))?;
+        say(format!("device     {device}"))?;
+        say(format!(
             "cache      {} tokens, {:.2} GB at most; {} requests at once",
             thousands(cache_tokens as u64),
             cache as f64 / 1e9,
             thousands(args.max_requests as u64)
-        );
-        anstream::println!("listening  {scheme}://{}", listener.local_addr()?);
+        ))?;
+        say(format!("listening  {scheme}://{}", listener.local_addr()?))?;
         let (first, stop) = tokio::sync::oneshot::channel();
         let twice = async {
             asked_to_stop().await;

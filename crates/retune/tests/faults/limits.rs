@@ -205,10 +205,16 @@ fn a_validation_that_is_not_finite_is_never_the_best() {
     runs.folder.write("data.jsonl", &rows);
     let held = ["--validation_data", "held.jsonl"];
     let begin = [&runs.begin(Kind::Lora, "run")[..], &held].concat();
-    let said = runs.folder.stdout(&begin);
+    let said = runs.folder.outcome(&begin);
     assert!(said.contains("all steps are done: 80 steps"), "{said}");
+    assert!(said.starts_with("exit 1\n"), "{said}");
+    assert!(
+        said.contains("step 80 the validation loss is no number"),
+        "{said}"
+    );
     assert!(!runs.folder.path("run/best").exists());
     let longer = ["--allow-changed", "--max_steps", "84"];
     let resume = ["train", "--resume", "--output_dir", "run"];
-    runs.folder.stdout(&[&resume[..], &longer].concat());
+    let said = runs.folder.outcome(&[&resume[..], &longer].concat());
+    assert!(said.contains("all steps are done: 84 steps"), "{said}");
 }

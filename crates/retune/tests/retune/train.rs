@@ -149,7 +149,10 @@ fn a_run_says_and_leaves_what_it_did() {
     }
     assert!(folder.read("run/loss.svg").starts_with("<svg"));
     let refused = folder.refusal(&[&BASE[..], &["--output_dir", "run"]].concat());
-    assert!(refused.contains("holds another run\nhint: "), "{refused}");
+    assert!(
+        refused.contains("holds a run that is done\nhint: retune train --resume"),
+        "{refused}"
+    );
 }
 
 #[test]

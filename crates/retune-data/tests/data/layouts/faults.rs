@@ -173,7 +173,7 @@ fn what_is_not_supported_is_refused() {
         let error = fault(&json!({"messages": [], column: ["x.png"]}));
         assert_eq!(
             error,
-            "rows with images, videos or audio are not supported yet"
+            "rows with images, videos or audio are not supported yet\nhint: leave these rows out"
         );
     }
 }

@@ -56,6 +56,12 @@ fn positive() -> impl Strategy<Value = f64> {
     POSITIVE | NORMAL | SUBNORMAL
 }
 
+/// What products are computed in holds it.
+fn positive_f32() -> impl Strategy<Value = f64> {
+    use proptest::num::f32::{NORMAL, POSITIVE};
+    (POSITIVE | NORMAL).prop_map(f64::from)
+}
+
 fn share() -> impl Strategy<Value = f64> {
     prop_oneof![Just(0.0), 0.0..1.0]
 }
@@ -73,7 +79,7 @@ prop_compose! {
         output_dir in text(),
         full in any::<bool>(),
         r in 1..usize::MAX,
-        lora_alpha in positive(),
+        lora_alpha in positive_f32(),
         lora_dropout in share(),
         use_rslora in any::<bool>(),
         target_modules in words().prop_filter("a layer", |words| !words.is_empty()),

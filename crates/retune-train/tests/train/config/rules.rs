@@ -383,14 +383,19 @@ fn on_the_command_line_a_setting_replaces_those_that_it_overrules() {
     );
     assert_eq!(config.early_stopping_threshold, 0.0);
     assert_eq!(config.lr_scheduler_type, SchedulerType::Constant);
-    // What the file says over the default stays a mistake.
-    let found = problems(load_with(
-        "a.yaml",
-        "max_steps: 3\n",
-        &given(&[("num_train_epochs", "1")]),
-    ));
+    // So does what says the same in a weaker way.
+    let over = given(&[("num_train_epochs", "1"), ("validation_split", "0.1")]);
+    let file = "max_steps: 3\nvalidation_data: [b.json]\n";
+    let config = load_with("a.yaml", file, &over).expect("settings");
+    assert_eq!((config.max_steps, config.num_train_epochs), (None, 1.0));
     assert_eq!(
-        found,
+        (config.validation_data.len(), config.validation_split),
+        (0, 0.1)
+    );
+    // What is given beside it stays a mistake.
+    let both = given(&[("num_train_epochs", "1"), ("max_steps", "3")]);
+    assert_eq!(
+        problems(load_with("a.yaml", "", &both)),
         ["num_train_epochs: has no effect, since max_steps says when training ends"]
     );
 }

@@ -98,8 +98,14 @@ fn converted(to: Option<Layout>, sample: Sample) -> retune_data::Result<Fields> 
         return Ok(sample.fields);
     };
     layout.write(&sample.content).map_err(|problem| {
-        RowError::new(sample.place, problem)
-            .hint("leave such rows out with --skip, or choose --to messages, which has a place for all")
-            .into()
+        let hint = match sample.content {
+            // A text and a class have no turns.
+            Content::Text(_) => "leave such rows out with --skip, or choose --to text",
+            Content::Classification { .. } => {
+                "leave such rows out with --skip, or choose --to classification"
+            }
+            _ => "leave such rows out with --skip, or choose --to messages, which has a place for all turns",
+        };
+        RowError::new(sample.place, problem).hint(hint).into()
     })
 }

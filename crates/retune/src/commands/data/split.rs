@@ -10,7 +10,7 @@ use retune_data::{Samples, split, split_rows};
 
 use super::input::{ReadArgs, named, parse_share};
 use crate::outcome::input_fault;
-use crate::output::{plural, thousands};
+use crate::output::{check_paths, plural, thousands};
 
 /// Split data files into train, validation and test, without leakage.
 ///
@@ -67,6 +67,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "nothing is left for training: --validation and --test have to add up to less than 1",
         ));
     }
+    if let Some(format @ (Format::Text | Format::Parquet)) = args.to {
+        return Err(input_fault(format!(
+            "--to {} cannot be written here\nhint: one of json, jsonl, csv, tsv",
+            format.name()
+        )));
+    }
     let options = args.read.options()?;
     let threshold = (args.threshold > 0.0).then_some(args.threshold);
     let rows = split_rows(&args.files, &options, threshold, args.stratify.as_deref())?;
@@ -81,9 +87,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ));
     }
     let asked = [true, args.validation > 0.0, args.test > 0.0];
+    let paths = SIDES.map(|name| args.output.join(format!("{name}.{extension}")));
+    check_paths(
+        &args.files,
+        &paths.each_ref().map(|path| Some(path.as_path())),
+    )?;
     let mut writers = Vec::new();
     for (side, name) in SIDES.iter().enumerate() {
-        let path = args.output.join(format!("{name}.{extension}"));
+        let path = paths[side].clone();
         if asked[side] && !sides.contains(&side) {
             anstream::eprintln!(
                 "warning: the {name} side is empty: there are too few rows that ask different things"

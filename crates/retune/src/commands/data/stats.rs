@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for sample in Samples::open(&args.files, data.clone())? {
         match sample {
             Ok(sample) => counter.add(&sample),
-            Err(error) if args.skip => skipped.push(error.to_string()),
+            Err(error) if args.skip && !error.ends_its_file() => skipped.push(error.to_string()),
             Err(error) => return Err(error.into()),
         }
     }

@@ -1,5 +1,7 @@
 //! What models answer to a few prompts, one below the other.
 
+use std::io::Write as _;
+
 use anyhow::Result;
 use retune_data::{Conversation, Message, Role};
 use retune_generate::{Assistant, Sampling};
@@ -26,7 +28,7 @@ pub(super) fn show(args: &Args, subjects: &[Named], config: &TrainConfig) -> Res
         for (subject, answers) in subjects.iter().zip(&all) {
             line(&mut out, &subject.name, plain(&answers[index]))?;
         }
-        anstream::println!();
+        writeln!(out)?;
     }
     Ok(())
 }

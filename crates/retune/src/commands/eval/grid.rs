@@ -14,7 +14,7 @@ use super::table::{excerpt, figure, write_rows};
 use super::{Args, FILES};
 use crate::chart::bars::{self, Bar};
 use crate::html::{self, escape};
-use crate::output::{counted, plain, write_report};
+use crate::output::{counted, heard, plain, say, write_report};
 use crate::progress;
 
 const STRONG: Style = Style::new().bold();
@@ -60,7 +60,7 @@ pub(super) fn run(
     })?;
     bar.finish_and_clear();
     let grid = Grid::new(found, rows);
-    show(&grid, rows)?;
+    let mut wrote = None;
     if let Some(folder) = &args.output {
         let [page_name, json_name, stale] = FILES.map(|name| folder.join(name));
         let report = json!({"rows": rows.rows.len(), "settings": tried, "grid": grid});
@@ -71,13 +71,14 @@ pub(super) fn run(
         if args.overwrite && stale.exists() {
             std::fs::remove_file(&stale)?;
         }
-        anstream::println!(
+        wrote = Some(format!(
             "\nwrote {} and {}",
             page_name.display(),
             json_name.display()
-        );
+        ));
     }
-    Ok(())
+    heard(show(&grid, rows))?;
+    wrote.map_or(Ok(()), say)
 }
 
 /// A figure of a cell, under its heading.

@@ -27,7 +27,7 @@ use retune_train::config::Precision;
 use super::data::input::ReadArgs;
 use super::sampling::{OpenArgs, SamplingArgs};
 use crate::outcome::input_fault;
-use crate::output::plain;
+use crate::output::{heard, plain};
 use crate::progress;
 use subjects::{Named, named};
 
@@ -246,7 +246,7 @@ pub(crate) fn of_run(config: &TrainConfig) -> Result<()> {
     let command = Args::augment_args(clap::Command::new("eval"));
     let args = Args::from_arg_matches(&command.try_get_matches_from(line)?)?;
     let subjects = named(&args)?;
-    answers::show(&args, &subjects, config)?;
+    heard(answers::show(&args, &subjects, config))?;
     measure(&args, &subjects, config.data_options()?)
 }
 
@@ -298,11 +298,14 @@ fn measure(args: &Args, subjects: &[Named], options: DataOptions) -> Result<()> 
         scoring: &scoring,
         sampling: sampling.as_ref(),
     };
-    table::show(&told, &outcomes, &comparison)?;
     if let Some(folder) = &args.output {
         page::write(&told, &outcomes, &comparison, folder)?;
     }
-    Ok(())
+    heard(table::show(&told, &outcomes, &comparison))?;
+    match &args.output {
+        Some(folder) => page::tell(folder),
+        None => Ok(()),
+    }
 }
 
 /// Rows that are listed when they are left out.

@@ -12,7 +12,7 @@ use super::table::{about, figure, rows};
 use super::{FILES, Told};
 use crate::chart::bars::{self, Bar};
 use crate::html::{self, escape};
-use crate::output::write_report;
+use crate::output::{say, write_report};
 
 /// Rows of the largest losses, and of the largest gains, that a page shows.
 const EXAMPLES: usize = 10;
@@ -35,13 +35,18 @@ pub(super) fn write(
     write_report(&json_name, &report, overwrite)?;
     let page = page(told, subjects, comparison);
     html::write(&page_name, "Evaluation", &page, overwrite)?;
-    anstream::println!(
+    Ok(())
+}
+
+/// Says where it was written to.
+pub(super) fn tell(folder: &Path) -> Result<()> {
+    let [page_name, json_name, rows_name] = FILES.map(|name| folder.join(name));
+    say(format!(
         "\nwrote {}, {} and {}",
         page_name.display(),
         json_name.display(),
         rows_name.display()
-    );
-    Ok(())
+    ))
 }
 
 /// All figures.

@@ -12,10 +12,11 @@ use retune_generate::{
     Answer, Assistant, BeamAnswer, BeamSearch, EarlyStopping, Finish, Request, Sampling, answer_all,
 };
 use serde_json::{Map, Value as Json, json};
+use sha2::{Digest as _, Sha256};
 
 use super::sampling::{ModelArgs, SamplingArgs};
 use crate::outcome::input_fault;
-use crate::output::{answer_text, check_paths, counted};
+use crate::output::{answer_text, check_paths, counted, say};
 
 /// Answer a prompt, or a file of prompts.
 ///
@@ -59,7 +60,12 @@ pub(crate) struct Args {
     )]
     input: Option<PathBuf>,
     /// Where the answers to those go
-    #[arg(long, value_name = "FILE", requires = "input")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "input",
+        conflicts_with = "prompt"
+    )]
     output: Option<PathBuf>,
     /// How many answers to a file are made at once
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u64).range(1..=1024))]
@@ -193,7 +199,7 @@ fn print_config(sampling: &Sampling, beams: Option<&BeamSearch>) -> Result<()> {
     if let (Some(all), Json::Object(beams)) = (all.as_object_mut(), serde_json::to_value(beams)?) {
         all.extend(beams);
     }
-    anstream::println!("{}", serde_json::to_string_pretty(&all)?);
+    say(format!("{}", serde_json::to_string_pretty(&all)?))?;
     Ok(())
 }
 
@@ -363,6 +369,39 @@ fn beam_record(answer: &BeamAnswer) -> Map<String, Json> {
     record
 }
 
+/// What stands for the model, the adapter and the settings that an answer comes from.
+fn made_by(args: &Args, assistant: &Assistant, sampling: &Sampling) -> Result<String> {
+    let source = &assistant.source;
+    let state = |path: PathBuf| -> Json {
+        let Ok(data) = std::fs::metadata(&path) else {
+            return Json::Null;
+        };
+        let changed = data.modified().ok();
+        let changed = changed.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        json!([data.len(), changed.map(|time| time.as_nanos().to_string())])
+    };
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let adapter = source.adapter.as_deref().map(whole);
+    let weights = adapter
+        .as_ref()
+        .map(|path| state(path.join("adapter_model.safetensors")));
+    let model = whole(&source.model);
+    let all = json!({
+        "model": [&model, state(model.join("config.json")), state(model.join("model.safetensors"))],
+        "adapter": [adapter, weights],
+        "sampling": sampling,
+        "beams": args.beams.search(),
+        "system": args.system.as_ref().or(source.system.as_ref()),
+        "raw": args.raw,
+        "template": assistant.template_arguments,
+    });
+    let digest = Sha256::digest(serde_json::to_vec(&all)?);
+    Ok(digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
 /// Answers the prompts of a file, several at once; each answer is written when it ends.
 fn all(
     args: &Args,
@@ -376,7 +415,8 @@ fn all(
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     check_paths(&[whole(input)], &[Some(&whole(output))])?;
     let prompts = rows::prompts(input)?;
-    let done = rows::Answered::read(output, &prompts)?;
+    let made_by = made_by(args, assistant, sampling)?;
+    let done = rows::Answered::read(output, &prompts, &made_by)?;
     let mut asked = Vec::new();
     let mut requests = Vec::new();
     for (line, (row, conversation)) in prompts {
@@ -414,6 +454,7 @@ fn all(
         }
         record.insert("prompt".to_owned(), row.clone());
         record.extend(answer);
+        record.insert("made_by".to_owned(), made_by.as_str().into());
         writeln!(out, "{}", Json::Object(record))
             .and_then(|()| out.flush())
             .map_err(unwritable)

@@ -26,7 +26,13 @@ pub(super) fn prompts(path: &Path) -> Result<BTreeMap<u64, (Json, Conversation)>
         let wrong =
             |problem: String| input_fault(format!("{}, line {number}: {problem}", path.display()));
         let row: Json =
-            serde_json::from_str(line).map_err(|error| wrong(format!("is no JSON: {error}")))?;
+            serde_json::from_str(line).map_err(|error| {
+                let hint = match number {
+                    1 => "\nhint: a prompt stands in each line; retune data convert FILE -o prompts.jsonl makes lines of a list",
+                    _ => "",
+                };
+                wrong(format!("is no JSON: {error}{hint}"))
+            })?;
         let conversation = conversation(&row).map_err(wrong)?;
         found.insert(number, (row, conversation));
     }
@@ -100,13 +106,15 @@ pub(super) struct Answered {
 }
 
 impl Answered {
-    /// What stands in `output`, as answers to `prompts`.
+    /// What stands in `output`, as answers to `prompts` that are `made_by` this model with
+    /// these settings.
     ///
     /// # Errors
-    /// If it is no file of answers, or of answers to other prompts.
+    /// If it is no file of answers, or of others.
     pub(super) fn read(
         output: &Path,
         prompts: &BTreeMap<u64, (Json, Conversation)>,
+        made_by: &str,
     ) -> Result<Self> {
         let wrong = |problem: String| {
             input_fault(format!(
@@ -135,6 +143,11 @@ impl Answered {
             {
                 return Err(wrong(format!(
                     "holds an answer to another prompt in line {number}"
+                )));
+            }
+            if row["made_by"] != made_by {
+                return Err(wrong(format!(
+                    "holds answers of another model, or with other settings, as in line {number} of the prompts"
                 )));
             }
             answers.insert((number, row["sample"].as_u64().unwrap_or(0)));

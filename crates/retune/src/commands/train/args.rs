@@ -12,7 +12,7 @@ use retune_train::config::{ALIASES, FOREIGN, Field, Kind, Override, Purpose, fie
 
 use crate::builtin;
 use crate::outcome::input_fault;
-use crate::output::plain;
+use crate::output::{plain, say};
 
 const POSITIONAL: &str = "config";
 const PRINT: &str = "print-config";
@@ -182,10 +182,10 @@ fn tell_defaults(config: &TrainConfig, file: Option<&Path>, overrides: &[Overrid
     let (own, usual) = (serde_json::to_value(config)?, serde_json::to_value(&usual)?);
     // Not where it was taken back.
     if own["system"] != usual["system"] && config.system.is_some() {
-        anstream::println!(
+        say(format!(
             "system     that of the training before: {}",
             plain(config.system.as_deref().unwrap_or_default())
-        );
+        ))?;
     }
     let others = fields()
         .iter()
@@ -200,10 +200,10 @@ fn tell_defaults(config: &TrainConfig, file: Option<&Path>, overrides: &[Overrid
         })
         .collect();
     if !told.is_empty() {
-        anstream::println!(
+        say(format!(
             "settings   as the built-in base has them: {}",
             told.join(", ")
-        );
+        ))?;
     }
     Ok(())
 }

@@ -15,8 +15,8 @@ use retune_train::{
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 use super::data::input::{CacheArgs, template_warnings};
-use crate::outcome::{Stopped, is_closed_pipe};
-use crate::output::{gpu_refused, kernel_folder};
+use crate::outcome::Stopped;
+use crate::output::{gpu_refused, heard, kernel_folder, say};
 use crate::progress;
 use crate::signals::Signals;
 pub(crate) use args::{TrainArgs, config};
@@ -118,19 +118,11 @@ fn train(mut trainer: Trainer, mut log: RunLog, device: &Device) -> Result<()> {
         // Its memory is needed.
         drop(trainer);
         device.release_cached_memory();
-        anstream::println!();
+        say("")?;
         super::eval::of_run(&config)?;
-        anstream::println!();
+        say("")?;
     }
     heard(show::next(&config, steps, ending))
-}
-
-/// Training goes on where nobody reads what it says.
-fn heard(shown: Result<()>) -> Result<()> {
-    shown.or_else(|error| match is_closed_pipe(&error) {
-        true => Ok(()),
-        false => Err(error),
-    })
 }
 
 /// The data of a run, read while rows are counted.

@@ -9,7 +9,7 @@ use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which, has
 use super::args::{Beginning, printed};
 use super::{Args, config, device, opened, planned, prepared, show, train};
 use crate::outcome::input_fault;
-use crate::output::{plain, thousands};
+use crate::output::{heard, plain, say, thousands};
 
 /// Goes on with the run in the settings' output folder.
 pub(super) fn run(which: &str, args: &Args) -> Result<()> {
@@ -87,12 +87,12 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
         }
     };
     config.output_dir = output;
-    anstream::println!(
+    say(format!(
         "going on from {}, step {} of {}",
         plain(&checkpoint.folder().display().to_string()),
         thousands(checkpoint.step()),
         thousands(checkpoint.total_steps())
-    );
+    ))?;
     let position = checkpoint.log().cloned();
     let changes = match args.allow_changed {
         true => Changes::Allowed,
@@ -102,7 +102,7 @@ pub(super) fn run(which: &str, args: &Args) -> Result<()> {
     let prepared = prepared(config, Some((checkpoint, changes)), &args.cache)?;
     let (device, plan) = planned(&prepared, device)?;
     let mut trainer = opened(prepared, &device, &plan)?;
-    super::heard(show::set_aside(&trainer))?;
+    heard(show::set_aside(&trainer))?;
     let output = trainer.config.output_dir.clone();
     let log = match position.filter(|position| position.is_there(&output)) {
         Some(position) => RunLog::resume(&mut trainer, &position)?,
@@ -131,7 +131,14 @@ pub(super) fn check_unused(output: &Path) -> Result<()> {
     let begun = output.join("metrics.jsonl").exists();
     let saved = has_saved(output)?;
     if !begun && !saved {
-        return Ok(());
+        let own = ["best", "last", "loss.svg", "eval", "runs"].into_iter();
+        return match own.map(|name| output.join(name)).find(|path| path.exists()) {
+            None => Ok(()),
+            Some(path) => Err(input_fault(format!(
+                "{} is no run's, and would be overwritten\nhint: name another folder with output_dir",
+                path.display()
+            ))),
+        };
     }
     // It may be on its way.
     let lock = RunLock::acquire(output)?;
@@ -148,7 +155,10 @@ pub(super) fn check_unused(output: &Path) -> Result<()> {
             thousands(found.checkpoint.step()),
             thousands(found.checkpoint.total_steps())
         ),
-        Ok(_) => format!("{folder} holds another run\nhint: {own}"),
+        Ok(found) => format!(
+            "{folder} holds a run that is done\nhint: retune train --resume --output_dir {folder} --allow-changed --max_steps {} goes on with it; or {own}",
+            2 * found.checkpoint.total_steps()
+        ),
         Err(error) => format!("{folder} holds another run. {error}\nhint: {own}"),
     }))
 }

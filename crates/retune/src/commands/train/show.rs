@@ -1,12 +1,15 @@
 //! What is printed before and after a run.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anstyle::Style;
 use anyhow::Result;
 use retune_compute::Device;
-use retune_data::{LeftOut, Preparation};
+use retune_data::layout::Layout;
+use retune_data::source::find_files;
+use retune_data::{LeftOut, Preparation, Understood};
 use retune_model::Tuning;
 use retune_train::config::SchedulerType;
 use retune_train::events::{MetricRecord, read_metrics};
@@ -14,6 +17,7 @@ use retune_train::{Ending, Plan, Prepared, TrainConfig, Trainer, has_saved};
 
 use crate::builtin;
 use crate::chart::{Chart, svg, terminal};
+use crate::outcome::input_fault;
 use crate::output::{computed_on, plain, thousands, write_report};
 use crate::signals;
 
@@ -58,6 +62,12 @@ pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: Option<&Plan
     );
     line(&mut out, "data", samples)?;
     for (files, preparation) in data.preparations() {
+        let paths = match files {
+            "validation_data" => &config.validation_data,
+            "replay_data" => &config.replay_data,
+            _ => &config.data,
+        };
+        understood(&mut out, paths, preparation)?;
         rows_left_out(&mut out, files, preparation)?;
     }
     let schedule = &prepared.schedule;
@@ -103,6 +113,31 @@ pub(crate) fn beginning(prepared: &Prepared, device: &Device, plan: Option<&Plan
 }
 
 /// What became of rows that are not learned from as they are, and the first of them.
+/// What the files of a setting were taken for.
+fn understood(out: &mut impl Write, paths: &[PathBuf], preparation: &Preparation) -> Result<()> {
+    let paths = find_files(paths)?;
+    let files = paths.iter().zip(&preparation.files);
+    for (path, Understood { layout, unused }) in files.clone().take(LISTED) {
+        let name = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy();
+        let layout = layout.as_deref().unwrap_or("no rows");
+        let mut said = format!("{}: {layout}", plain(&name));
+        if layout == Layout::Preference.name() {
+            said.push_str(", the chosen answers are learned, the rejected ones are not used");
+        }
+        if !unused.is_empty() {
+            said.push_str(&format!("; not used: {}", plain(&unused.join(", "))));
+        }
+        line(out, "", said)?;
+    }
+    match files.len().saturating_sub(LISTED) {
+        0 => Ok(()),
+        more => line(out, "", format!("… and {more} more files")),
+    }
+}
+
 fn rows_left_out(out: &mut impl Write, files: &str, preparation: &Preparation) -> Result<()> {
     let Preparation {
         cut,
@@ -190,9 +225,9 @@ pub(crate) fn end(trainer: &Trainer, ending: Ending, device: &Device) -> Result<
         }
     }
     let chart = Chart::loss(&train, &eval).titled("Loss");
+    write_report(&output.join("loss.svg"), &svg::render(&chart), true)?;
     let mut out = anstream::stdout().lock();
     terminal::draw(&mut out, &chart, WIDTH, ROWS)?;
-    write_report(&output.join("loss.svg"), &svg::render(&chart), true)?;
     let why = match ending {
         Ending::Completed => "all steps are done",
         Ending::Early => "the validation loss no longer fell",
@@ -216,7 +251,11 @@ pub(crate) fn end(trainer: &Trainer, ending: Ending, device: &Device) -> Result<
         None => String::new(),
     };
     if folder.is_dir() {
-        line(&mut out, "best", format!("{}{name}", folder.display()))?;
+        let kind = match progress.best {
+            Some(_) => "best",
+            None => "last",
+        };
+        line(&mut out, kind, format!("{}{name}", folder.display()))?;
     }
     line(
         &mut out,
@@ -225,7 +264,13 @@ pub(crate) fn end(trainer: &Trainer, ending: Ending, device: &Device) -> Result<
             "{0}/metrics.jsonl, {0}/loss.svg; tensorboard --logdir {0}",
             output.display()
         ),
-    )
+    )?;
+    match eval.last() {
+        Some((step, loss)) if !loss.is_finite() => Err(input_fault(format!(
+            "behind step {step} the validation loss is no number, so the model is of no use\nhint: begin again with a lower learning_rate; metrics.jsonl tells where it went wrong"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What to type next, behind `steps` steps.

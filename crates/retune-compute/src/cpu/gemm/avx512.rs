@@ -276,6 +276,45 @@ unsafe fn pairs(bytes: *const u8, table: __m512i) -> [__m512i; 4] {
     ]
 }
 
+/// Compresses a group: [`pairs`] backwards. False if `codes` lacks an upper byte.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) unsafe fn compress(
+    numbers: &[bf16; NUMBERS],
+    codes: &[u8; 16],
+    target: &mut [u8; GROUP_BYTES],
+) -> bool {
+    let lower_byte = _mm512_set1_epi16(0x00ff);
+    let mut found = [0_u64; 2];
+    let mut all = [_mm512_setzero_si512(); 2];
+    // SAFETY: a group has four registers of numbers, and a target three of bytes.
+    unsafe {
+        let numbers: *const bf16 = numbers.as_ptr();
+        let target = target.as_mut_ptr();
+        for half in 0..2 {
+            let [first, second] = [0, 1].map(|register| {
+                let at = (2 * half + register) * 2 * VECTOR;
+                _mm512_loadu_si512(numbers.add(at).cast())
+            });
+            let lower = [first, second].map(|pairs| _mm512_and_si512(pairs, lower_byte));
+            let upper = [first, second].map(|pairs| _mm512_srli_epi16::<8>(pairs));
+            let upper = _mm512_packus_epi16(upper[0], upper[1]);
+            for (code, &byte) in (0..).zip(codes) {
+                let same = _mm512_cmpeq_epi8_mask(upper, _mm512_set1_epi8(byte as i8));
+                all[half] = _mm512_mask_mov_epi8(all[half], same, _mm512_set1_epi8(code));
+                found[half] |= same;
+            }
+            let lower = _mm512_packus_epi16(lower[0], lower[1]);
+            _mm512_storeu_si512(target.add(64 * half).cast(), lower);
+        }
+        let codes = _mm512_or_si512(all[0], _mm512_slli_epi16::<4>(all[1]));
+        _mm512_storeu_si512(target.add(128).cast(), codes);
+    }
+    found == [u64::MAX; 2]
+}
+
 /// The numbers of compressed groups.
 ///
 /// # Safety

@@ -24,10 +24,10 @@ const HALF: usize = NUMBERS / 2;
 /// Bytes of a compressed group: the lower bytes of both halves, then their codes, the
 /// first half's in the lower four bits.
 pub(super) const GROUP_BYTES: usize = 3 * HALF;
-/// Of so many groups of a panel, one may be kept as it is.
-const MOST_EXCEPTIONS: usize = 16;
-/// A table entry for upper bytes without a code.
-const NO_CODE: u8 = u8::MAX;
+/// Of so many groups, one may be kept as it is; more would leave too little to gain.
+const MOST_EXCEPTIONS: usize = 8;
+/// Groups of a panel, at least, whose upper bytes are counted.
+const COUNTED: usize = 64;
 
 /// The compressed panels of a `[k, n]` matrix.
 #[derive(Debug)]
@@ -86,17 +86,16 @@ impl Compressed {
             let (target, panel) = unsafe { (targets.chunk(index), others.chunk(index)) };
             scratch::with(groups * NUMBERS, |space: &mut [bf16]| {
                 let numbers = matrix.piece(cpu.tier, index, (0, matrix.k), space);
-                panel[0] = compress(numbers, target);
+                panel[0] = compress(cpu.tier, numbers, target);
             });
         });
-        let most = groups / MOST_EXCEPTIONS;
-        if panels.iter().any(|panel| panel.places.len() > most) {
-            return Ok(None);
-        }
         let mut count = 0;
         for panel in &mut panels {
             panel.before = count;
             count += panel.places.len();
+        }
+        if count > panels.len() * groups / MOST_EXCEPTIONS {
+            return Ok(None);
         }
         let mut exceptions = match count {
             0 => None,
@@ -172,37 +171,52 @@ fn place_of(index: usize) -> (usize, usize) {
 }
 
 /// Compresses the groups of a panel.
-fn compress(numbers: &[bf16], target: &mut [u8]) -> Panel {
-    let upper = |number: bf16| (number.to_bits() >> 8) as u8;
+fn compress(tier: Tier, numbers: &[bf16], target: &mut [u8]) -> Panel {
+    let groups = numbers.as_chunks::<NUMBERS>().0;
     let mut counts = [0usize; 256];
-    for &number in numbers {
-        counts[usize::from(upper(number))] += 1;
+    // Some of them tell which values are common.
+    for numbers in groups.iter().step_by((groups.len() / COUNTED).max(1)) {
+        for number in numbers {
+            counts[usize::from(number.to_bits() >> 8)] += 1;
+        }
     }
     let mut bytes: Vec<u8> = (0..=u8::MAX).collect();
     bytes.sort_by_key(|byte| std::cmp::Reverse(counts[usize::from(*byte)]));
     let mut panel = Panel::default();
-    let mut codes = [NO_CODE; 256];
-    for (code, byte) in bytes.iter().take(16).enumerate() {
-        panel.table[code] = *byte;
-        codes[usize::from(*byte)] = code as u8;
-    }
-    let groups = numbers.as_chunks::<NUMBERS>().0.iter();
+    panel.table.copy_from_slice(&bytes[..16]);
     let targets = target.as_chunks_mut::<GROUP_BYTES>().0;
-    for (place, (numbers, target)) in groups.zip(targets).enumerate() {
-        let mut without = 0;
-        target[2 * HALF..].fill(0);
-        for (index, &number) in numbers.iter().enumerate() {
-            let (half, byte) = place_of(index);
-            let code = codes[usize::from(upper(number))];
-            without |= code & 0xf0;
-            target[half * HALF + byte] = number.to_bits() as u8;
-            target[2 * HALF + byte] |= (code & 0x0f) << (4 * half);
-        }
-        if without != 0 {
+    for (place, (numbers, target)) in groups.iter().zip(targets).enumerate() {
+        if !compress_group(tier, numbers, &panel.table, target) {
             panel.places.push(place as u32);
         }
     }
     panel
+}
+
+/// Compresses a group; false if it has an upper byte that `table` lacks.
+fn compress_group(
+    tier: Tier,
+    numbers: &[bf16; NUMBERS],
+    table: &[u8; 16],
+    target: &mut [u8; GROUP_BYTES],
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if tier >= Tier::Avx512 {
+        // SAFETY: the processor can run the tier.
+        return unsafe { super::avx512::compress(numbers, table, target) };
+    }
+    let _ = tier;
+    let mut all = true;
+    target.fill(0);
+    for (index, number) in numbers.iter().enumerate() {
+        let (half, byte) = place_of(index);
+        let [upper, lower] = number.to_bits().to_be_bytes();
+        let code = table.iter().position(|known| *known == upper);
+        all &= code.is_some();
+        target[half * HALF + byte] = lower;
+        target[2 * HALF + byte] |= (code.unwrap_or(0) as u8) << (4 * half);
+    }
+    all
 }
 
 impl Piece<'_> {
@@ -274,28 +288,29 @@ mod tests {
     fn numbers_come_back_as_they_were_on_every_tier() {
         for exception in [None, Some(0), Some(3 * NUMBERS + 127)] {
             let numbers = numbers(40, exception);
-            let mut bytes = vec![0; 40 * GROUP_BYTES];
-            let panel = compress(&numbers, &mut bytes);
-            assert!(
-                exception.is_none_or(|index| panel.places.contains(&((index / NUMBERS) as u32)))
-            );
-            assert!(panel.places.len() < 20);
-            let places = panel.places.iter().map(|place| *place as usize * NUMBERS);
-            let exceptions: Vec<bf16> = places
-                .flat_map(|start| &numbers[start..start + NUMBERS])
-                .copied()
-                .collect();
-            let piece = Piece {
-                table: &panel.table,
-                bytes: &bytes,
-                places: &panel.places,
-                exceptions: &exceptions,
-                first: 0,
-            };
             for tier in Tier::available() {
-                let mut back = vec![bf16::ZERO; numbers.len()];
-                piece.unpack(tier, &mut back);
-                assert!(back == numbers, "{tier}");
+                let mut bytes = vec![0; 40 * GROUP_BYTES];
+                let panel = compress(tier, &numbers, &mut bytes);
+                let place = exception.map(|index| (index / NUMBERS) as u32);
+                assert!(place.is_none_or(|place| panel.places.contains(&place)));
+                assert!(panel.places.len() < 20, "{tier}: {:?}", panel.places);
+                let places = panel.places.iter().map(|place| *place as usize * NUMBERS);
+                let exceptions: Vec<bf16> = places
+                    .flat_map(|start| &numbers[start..start + NUMBERS])
+                    .copied()
+                    .collect();
+                let piece = Piece {
+                    table: &panel.table,
+                    bytes: &bytes,
+                    places: &panel.places,
+                    exceptions: &exceptions,
+                    first: 0,
+                };
+                for other in Tier::available() {
+                    let mut back = vec![bf16::ZERO; numbers.len()];
+                    piece.unpack(other, &mut back);
+                    assert!(back == numbers, "{tier}, {other}");
+                }
             }
         }
     }

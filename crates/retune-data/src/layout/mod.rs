@@ -95,9 +95,10 @@ impl Mapping {
             let mut names = detect::columns(self.layout).into_iter();
             names.any(|known| known != name && self.column(known) == other)
         };
-        let others = detect::other_names(self.layout, name, row).iter();
-        let mut others = others.filter(|other| row.contains_key(**other) && !taken(other));
-        others.next().map_or(column, |other| *other)
+        let others = detect::other_names(self.layout, name, row).iter().copied();
+        let mut others = std::iter::once(name).chain(others);
+        let found = others.find(|other| row.contains_key(*other) && !taken(other));
+        found.unwrap_or(column)
     }
 
     /// The columns of a row that the layout makes no use of.

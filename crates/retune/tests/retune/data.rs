@@ -628,3 +628,212 @@ fn a_broken_first_row_is_one_row() {
     folder.stdout(&["data", "convert", "a.jsonl", "-o", "b.jsonl", "--skip"]);
     assert_eq!(parsed(&folder.read("b.jsonl")).len(), 2);
 }
+
+#[test]
+fn other_names_of_columns_are_found_in_each_row() {
+    let folder = Folder::new();
+    let rows = [
+        json!({"instruction": "Say hi", "response": "hi"}),
+        json!({"instruction": "Sum up", "context": "much", "output": "little", "more": 1}),
+    ];
+    folder.write("a.jsonl", &lines(&rows));
+    let convert = [
+        "data", "convert", "a.jsonl", "-o", "b.jsonl", "--to", "messages",
+    ];
+    let outcome = folder.outcome(&convert);
+    assert!(outcome.contains("left out: more\n"), "{outcome}");
+    let written = parsed(&folder.read("b.jsonl"));
+    let said = |row: usize, turn: usize| written[row]["messages"][turn]["content"].clone();
+    assert_eq!(
+        (said(0, 1), said(1, 0)),
+        (json!("hi"), json!("Sum up\nmuch"))
+    );
+    assert_eq!(said(1, 1), json!("little"));
+}
+
+#[test]
+fn a_preference_with_its_conversation_beside_is_one_turn() {
+    let folder = Folder::new();
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let both = |answer: &str| json!([turn("user", "q"), turn("assistant", answer)]);
+    let (good, bad) = (both("good"), both("bad"));
+    let rows = [
+        json!({"prompt": "q", "chosen": good, "rejected": bad, "messages": good}),
+        json!({"chosen": turn("assistant", "good"), "rejected": turn("assistant", "bad"), "conversations": good}),
+    ];
+    for row in rows {
+        folder.write("a.jsonl", &lines(std::slice::from_ref(&row)));
+        let convert = [
+            "data", "convert", "a.jsonl", "-o", "b.jsonl", "--to", "messages",
+        ];
+        folder.stdout(&[&convert[..], &["--overwrite"]].concat());
+        assert_eq!(
+            parsed(&folder.read("b.jsonl"))[0]["messages"],
+            good,
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn answers_that_are_told_to_be_bad_are_refused_wherever_they_stand() {
+    let folder = Folder::new();
+    folder.write("kto.csv", "prompt,completion,label\nq,a,True\nr,b,False\n");
+    let refusal = folder.refusal(&["data", "inspect", "kto.csv", "--model", &model()]);
+    assert!(
+        refusal.contains("as for KTO, which is not supported yet\nhint: "),
+        "{refusal}"
+    );
+    let mut rows = vec![row("a", "b"), row("c", "d")];
+    rows[1]["images"] = json!(["x.png"]);
+    folder.write("a.jsonl", &lines(&rows));
+    let refusal = folder.refusal(&["data", "convert", "a.jsonl", "-o", "b.jsonl"]);
+    assert!(
+        refusal.contains("row 2 (line 2): rows with images"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn what_is_read_is_not_overwritten_by_any_name() {
+    let folder = Folder::new();
+    let rows: Vec<Value> = (0..20).map(|i| row(&format!("q{i}"), "a")).collect();
+    std::fs::create_dir(folder.path("out")).expect("a folder");
+    folder.write("out/train.jsonl", &lines(&rows));
+    let refusals = [
+        [
+            "data",
+            "split",
+            "out/train.jsonl",
+            "-o",
+            "out",
+            "--overwrite",
+        ],
+        ["data", "split", "out", "-o", "out/../out", "--overwrite"],
+        [
+            "data",
+            "convert",
+            "out",
+            "-o",
+            "out/train.jsonl",
+            "--overwrite",
+        ],
+        [
+            "data",
+            "convert",
+            "out/../out/train.jsonl",
+            "-o",
+            "out/train.jsonl",
+            "--overwrite",
+        ],
+    ];
+    for arguments in refusals {
+        let refusal = folder.refusal(&arguments);
+        assert!(
+            refusal.contains("is read and would be overwritten\nhint: "),
+            "{refusal}"
+        );
+    }
+    assert_eq!(parsed(&folder.read("out/train.jsonl")).len(), 20);
+}
+
+#[test]
+fn edits_leave_json_what_it_is() {
+    let folder = Folder::new();
+    let call = json!([{"name": "send", "arguments": {"from": "13812345678", "id": "13812345678"}}]);
+    let row = json!({"messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "{\n  \"id\": \"13812345678\",\n  \"sep\": \" \",\n  \"tel\": 13812345678\n}"},
+        {"role": "user", "content": "r"},
+        {"role": "assistant", "content": null, "tool_calls": call},
+    ], "id": "13812345678"});
+    folder.write("a.jsonl", &lines(&[row]));
+    let clean = ["data", "clean", "a.jsonl", "-o", "b.jsonl", "--overwrite"];
+    folder.stdout(&[&clean[..], &["--strip", "whitespace"]].concat());
+    assert_eq!(folder.read("b.jsonl"), folder.read("a.jsonl"));
+    folder.stdout(&[&clean[..], &["--mask-personal-data"]].concat());
+    let written = &parsed(&folder.read("b.jsonl"))[0];
+    // Of the row itself it is no one's speech.
+    assert_eq!(written["id"], "13812345678");
+    let answer = written["messages"][1]["content"].as_str().expect("text");
+    let answer: Value = serde_json::from_str(answer).expect("still JSON");
+    assert_eq!(
+        answer,
+        json!({"id": "[mobile number]", "sep": " ", "tel": "[mobile number]"})
+    );
+    let masked = json!({"from": "[mobile number]", "id": "[mobile number]"});
+    assert_eq!(written["messages"][3]["tool_calls"][0]["arguments"], masked);
+}
+
+#[test]
+fn conversations_that_begin_alike_stay_on_one_side() {
+    let folder = Folder::new();
+    let turn = |role: &str, content: String| json!({"role": role, "content": content});
+    let rows: Vec<Value> = (0..100)
+        .flat_map(|i| {
+            let short = vec![turn("user", format!("q{i}")), turn("assistant", "a".into())];
+            let mut long = short.clone();
+            long.extend([turn("user", format!("r{i}")), turn("assistant", "b".into())]);
+            [json!({"messages": short}), json!({"messages": long})]
+        })
+        .collect();
+    folder.write("a.jsonl", &lines(&rows));
+    folder.stdout(&[
+        "data",
+        "split",
+        "a.jsonl",
+        "-o",
+        "out",
+        "--validation",
+        "0.2",
+    ]);
+    let first = |name: &str| -> HashSet<String> {
+        let rows = parsed(&folder.read(name));
+        rows.iter()
+            .map(|row| row["messages"][0]["content"].to_string())
+            .collect()
+    };
+    let (train, held) = (first("out/train.jsonl"), first("out/validation.jsonl"));
+    assert!(!held.is_empty() && train.is_disjoint(&held));
+    // What lint is told of the two as they were mixed up.
+    folder.write("b.jsonl", &lines(&[rows[1].clone()]));
+    folder.write("c.jsonl", &lines(&[rows[0].clone()]));
+    let lint = [
+        "data",
+        "lint",
+        "b.jsonl",
+        "--validation",
+        "c.jsonl",
+        "--rule",
+        "leakage",
+    ];
+    assert!(
+        folder
+            .outcome(&lint)
+            .contains("c.jsonl, row 1 (line 1) asks what row 1 asks")
+    );
+}
+
+#[test]
+fn what_spreadsheets_leave_behind_is_left_out() {
+    let folder = Folder::new();
+    folder.write(
+        "a.csv",
+        "instruction,output,history,,\nq,a,,,\n,,,,\nr,b,\"[[\"\"x\"\",\"\"y\"\"]]\",,\n",
+    );
+    folder.stdout(&[
+        "data", "convert", "a.csv", "-o", "b.jsonl", "--to", "messages",
+    ]);
+    let written = parsed(&folder.read("b.jsonl"));
+    let turns = |row: usize| written[row]["messages"].as_array().map(Vec::len);
+    assert_eq!((written.len(), turns(0), turns(1)), (2, Some(2), Some(4)));
+    folder.write("c.csv", "instruction,output,\nq,a,more\n");
+    let refusal = folder.refusal(&["data", "convert", "c.csv", "-o", "d.jsonl"]);
+    assert!(
+        refusal.contains("\"more\" in a column that has no name\nhint: "),
+        "{refusal}"
+    );
+    folder.write("e.xlsx", "PK\u{3}\u{4}");
+    let refusal = folder.refusal(&["data", "convert", "e.xlsx", "-o", "f.jsonl"]);
+    assert!(refusal.contains("is a workbook\nhint: "), "{refusal}");
+}

@@ -131,6 +131,16 @@ fn a_file_of_prompts_is_answered_and_gone_on_with() {
     std::fs::write(folder.path("answers.jsonl"), begun).expect("written");
     folder.stdout(&all);
     assert_eq!(answers(&folder), whole);
+    // Answers of other models and settings are not these.
+    for other in [
+        &["--greedy", "--repetition_penalty", "1.5"],
+        &["--system", "Be brief."][..],
+    ] {
+        let refused = folder.refusal(&[&all[..], other].concat());
+        let problem = "holds answers of another model, or with other settings";
+        assert!(refused.contains(problem), "{refused}");
+    }
+    assert_eq!(answers(&folder), whole);
     folder.write("prompts.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": 7}\n");
     let refused = folder.refusal(&all);
     assert!(

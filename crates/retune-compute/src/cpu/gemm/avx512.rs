@@ -12,7 +12,10 @@ use half::bf16;
 use super::compressed::{GROUP_BYTES, NUMBERS, Piece};
 #[cfg(doc)]
 use super::kernel::CompressedKernel;
-use super::kernel::{Tile, VECTOR, with_constant_sizes};
+use super::kernel::{Ahead, Tile, VECTOR, with_constant_sizes};
+
+/// How far before it is read a line is asked for, in bytes.
+const FAR: usize = 3072;
 
 /// Calls `$tile::<ROWS>` with the tile's rows as a constant.
 macro_rules! compressed_by_rows {
@@ -60,6 +63,7 @@ unsafe fn f32_rows<const ROWS: usize, const VECTORS: usize>(tile: &Tile<f32>) {
         for k in 0..tile.groups {
             let panel = tile.panel.add(k * VECTORS * VECTOR);
             prefetch(tile, k);
+            prefetch_own::<VECTORS>(tile.ahead, panel.cast());
             let mut b = [_mm512_setzero_ps(); VECTORS];
             for (vector, b) in b.iter_mut().enumerate() {
                 *b = _mm512_loadu_ps(panel.add(vector * VECTOR));
@@ -114,6 +118,7 @@ unsafe fn bf16_widening_rows<const ROWS: usize, const VECTORS: usize>(tile: &Til
         let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
         for group in 0..tile.groups {
             let panel = tile.panel.add(group * VECTORS * 2 * VECTOR);
+            prefetch_own::<VECTORS>(tile.ahead, panel.cast());
             for vector in 0..VECTORS {
                 let pairs = _mm512_loadu_si512(panel.add(vector * 2 * VECTOR).cast());
                 let odd = _mm512_castsi512_ps(_mm512_and_si512(pairs, upper));
@@ -164,7 +169,9 @@ macro_rules! compressed_rows {
                     let exception = piece.exception(index);
                     let end = exception.map_or(tile.groups, |(group, _)| group);
                     while group < end {
-                        let pairs = pairs(bytes.add(group * GROUP_BYTES), table);
+                        let bytes = bytes.add(group * GROUP_BYTES);
+                        prefetch_own::<{ GROUP_BYTES / 64 }>(tile.ahead, bytes);
+                        let pairs = pairs(bytes, table);
                         $multiply(tile, group, &pairs, &mut sums);
                         group += 1;
                     }
@@ -349,6 +356,22 @@ fn prefetch<E>(tile: &Tile<E>, group: usize) {
         unsafe {
             _mm_prefetch::<_MM_HINT_T1>(line.cast())
         };
+    }
+}
+
+/// Asks for the lines that lie [`FAR`] bytes behind `at`, if they are wanted.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch_own<const LINES: usize>(ahead: Ahead, at: *const u8) {
+    if ahead.own {
+        for line in 0..LINES {
+            let line = at.wrapping_add(FAR + 64 * line);
+            #[allow(unused_unsafe, reason = "newer compilers take it for safe")]
+            // SAFETY: a hint without effect on memory.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(line.cast())
+            };
+        }
     }
 }
 

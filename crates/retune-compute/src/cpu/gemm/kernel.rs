@@ -56,6 +56,8 @@ pub(in crate::cpu) struct Ahead {
     /// Null for nothing.
     pub(in crate::cpu) from: *const u8,
     pub(in crate::cpu) step: usize,
+    /// Whether the panel itself is asked for, a little further on.
+    pub(in crate::cpu) own: bool,
 }
 
 impl Ahead {
@@ -63,6 +65,13 @@ impl Ahead {
     pub(in crate::cpu) const NONE: Self = Self {
         from: std::ptr::null(),
         step: 0,
+        own: false,
+    };
+
+    /// Asks for the panel itself.
+    pub(in crate::cpu) const OWN: Self = Self {
+        own: true,
+        ..Self::NONE
     };
 }
 

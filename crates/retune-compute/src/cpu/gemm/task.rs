@@ -190,6 +190,7 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
             let is_last = block.k1 == self.b.k;
             let piece = self.piece(place.panel, &block, space, floats.piece);
             let reading = Reading {
+                tier: self.tier,
                 memory: match is_last {
                     true => self.b.read_at(place.next, 0),
                     false => self.b.read_at(place.panel, block.k1),
@@ -298,6 +299,7 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
 /// The reading of memory while the tiles before it are computed. Each tile asks
 /// for its share: all at once, they would keep the tile's own reads waiting.
 struct Reading {
+    tier: Tier,
     memory: Option<(*const u8, usize)>,
     tiles: usize,
     /// Groups that a tile is computed in.
@@ -307,12 +309,18 @@ struct Reading {
 impl Reading {
     fn share_of(&self, tile: usize) -> Ahead {
         match self.memory {
-            // A single tile reads memory as fast as it comes.
-            Some((from, bytes)) if self.tiles > 1 && self.groups > 0 => {
+            // A single tile reads memory as fast as it comes. Intel's processors without
+            // bf16 gain by asking a little before, others lose.
+            _ if self.tiles <= 1 => match self.tier {
+                Tier::Avx512 => Ahead::OWN,
+                _ => Ahead::NONE,
+            },
+            Some((from, bytes)) if self.groups > 0 => {
                 let step = bytes.div_ceil(self.tiles * self.groups).min(LINE);
                 Ahead {
                     from: from.wrapping_add(tile * self.groups * step),
                     step,
+                    own: false,
                 }
             }
             _ => Ahead::NONE,

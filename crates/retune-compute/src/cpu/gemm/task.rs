@@ -13,6 +13,9 @@ use crate::cpu::split::RowsMut;
 use crate::dtype::Element;
 use crate::ops::K_BLOCK;
 
+/// Tiles of a product of few rows, for which it does not pay to bring a piece of the panel
+/// into another form first.
+pub(super) const FEW_TILES: usize = 2;
 /// Bytes of a line of the caches.
 const LINE: usize = 64;
 
@@ -110,7 +113,7 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
         out: RowsMut<'a, O>,
     ) -> Self {
         let kernel = E::kernel(tier);
-        let few = m <= kernel.rows;
+        let few = m <= FEW_TILES * kernel.rows;
         let compressed = match b.source {
             Source::Compressed(panels) if few => {
                 E::compressed_kernel(tier).map(|kernel| (kernel, panels))
@@ -309,12 +312,13 @@ struct Reading {
 impl Reading {
     fn share_of(&self, tile: usize) -> Ahead {
         match self.memory {
-            // A single tile reads memory as fast as it comes. Intel's processors without
-            // bf16 gain by asking a little before, others lose.
-            _ if self.tiles <= 1 => match self.tier {
-                Tier::Avx512 => Ahead::OWN,
+            // Few tiles read memory as fast as it comes, the first of them. Intel's processors
+            // without bf16 gain by asking a little before, others lose.
+            _ if self.tiles <= FEW_TILES && self.tier == Tier::Avx512 => match tile {
+                0 => Ahead::OWN,
                 _ => Ahead::NONE,
             },
+            _ if self.tiles <= 1 => Ahead::NONE,
             Some((from, bytes)) if self.groups > 0 => {
                 let step = bytes.div_ceil(self.tiles * self.groups).min(LINE);
                 Ahead {

@@ -199,7 +199,7 @@ fn print_config(sampling: &Sampling, beams: Option<&BeamSearch>) -> Result<()> {
     if let (Some(all), Json::Object(beams)) = (all.as_object_mut(), serde_json::to_value(beams)?) {
         all.extend(beams);
     }
-    say(format!("{}", serde_json::to_string_pretty(&all)?))?;
+    say(serde_json::to_string_pretty(&all)?)?;
     Ok(())
 }
 

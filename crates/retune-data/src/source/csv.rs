@@ -158,8 +158,9 @@ impl Iterator for CsvRows {
             Ok(Some((mut place, record))) => {
                 self.row += 1;
                 place.row = self.row;
-                // So do they rows.
-                if record.len() > 1 && record.iter().all(<[u8]>::is_empty) {
+                // Where spreadsheets leave columns behind, they leave rows, too.
+                let leaves = self.columns.iter().any(String::is_empty);
+                if leaves && record.iter().all(<[u8]>::is_empty) {
                     return self.next();
                 }
                 Some(self.fields(place, &record))

@@ -53,9 +53,7 @@ impl FromRequest<Arc<Shared>> for Body {
 pub(super) async fn received(shared: &Shared, request: Request) -> ApiResult<Request> {
     let length = stated_length(&request);
     if let Some(length) = length.filter(|length| *length > MOST_BYTES as u64) {
-        let mut rest = request.into_body().into_data_stream();
-        let listen = async { while let Some(Ok(_)) = rest.next().await {} };
-        let _ = tokio::time::timeout(LISTEN, listen).await;
+        hear_out(request).await;
         let problem = format!("the body has {length} bytes; at most {MOST_BYTES} are taken");
         return Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -75,6 +73,14 @@ pub(super) async fn received(shared: &Shared, request: Request) -> ApiResult<Req
     let bytes = bytes_within(shared.client_time, whole).await?;
     let bytes = bytes.map_err(unreadable)?;
     Ok(Request::from_parts(parts, HttpBody::from(bytes)))
+}
+
+/// Takes a body that nobody wants, for a while: who is still sending it when the connection is
+/// closed may not get to read why.
+pub(super) async fn hear_out(request: Request) {
+    let mut rest = request.into_body().into_data_stream();
+    let listen = async { while let Some(Ok(_)) = rest.next().await {} };
+    let _ = tokio::time::timeout(LISTEN, listen).await;
 }
 
 /// The bytes that the body of `request` has, if it says so.

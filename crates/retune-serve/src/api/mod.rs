@@ -189,6 +189,7 @@ async fn guard(
     if let Some(key) = &shared.api_key
         && !has_key(&request, key)
     {
+        body::hear_out(request).await;
         return Err(ApiError::no_key(
             "this server asks for an API key: Authorization: Bearer KEY",
         ));
@@ -208,6 +209,7 @@ async fn guard_admin(
         None => shared.api_key.as_deref(),
     };
     if key.is_some_and(|key| !has_key(&request, key)) {
+        body::hear_out(request).await;
         return Err(ApiError::no_key(
             "loading and unloading asks for the admin key: Authorization: Bearer KEY",
         ));

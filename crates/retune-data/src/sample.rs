@@ -123,20 +123,17 @@ impl Conversation {
             .iter()
             .rposition(|message| message.role == Role::Assistant)
             .unwrap_or(self.messages.len());
-        let turns = self.messages[..last]
-            .iter()
-            .filter(|message| message.role != Role::System);
-        let turns: Vec<&str> = turns.map(|message| message.content.as_str()).collect();
-        turns.join("\n")
+        said(&self.messages[..last])
     }
 
     /// All that stands before the first assistant's turn, system prompt apart.
     pub fn opening(&self) -> String {
-        let turns = self.messages.iter();
-        let turns = turns.take_while(|message| message.role != Role::Assistant);
-        let turns = turns.filter(|message| message.role != Role::System);
-        let turns: Vec<&str> = turns.map(|message| message.content.as_str()).collect();
-        turns.join("\n")
+        let first = self
+            .messages
+            .iter()
+            .position(|message| message.role == Role::Assistant)
+            .unwrap_or(self.messages.len());
+        said(&self.messages[..first])
     }
 
     /// The last thing that the assistant says, with its calls as JSON.
@@ -151,6 +148,13 @@ impl Conversation {
             .collect::<Vec<_>>()
             .join("\n")
     }
+}
+
+/// What is said in turns, system prompts apart.
+fn said(turns: &[Message]) -> String {
+    let turns = turns.iter().filter(|turn| turn.role != Role::System);
+    let texts: Vec<&str> = turns.map(|turn| turn.content.as_str()).collect();
+    texts.join("\n")
 }
 
 /// What there is to learn from a row.

@@ -37,5 +37,5 @@ pub use pattern::name_matches;
 pub use registry::MODEL_TYPES;
 pub use save::{CONFIG_FILES, copy_files};
 pub use shape::ShapeOptions;
-pub use weights::Weights;
+pub use weights::{Weights, is_file_name};
 pub use write::{Durability, write_tensors};

@@ -324,7 +324,7 @@ fn file_error(path: &Path, problem: impl Into<String>) -> Error {
 }
 
 /// Whether a name stays in its folder, on any system.
-fn is_file_name(name: &str) -> bool {
+pub fn is_file_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     let one = matches!(
         (parts.next(), parts.next()),

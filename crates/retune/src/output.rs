@@ -79,7 +79,7 @@ pub(crate) fn heard(shown: Result<()>) -> Result<()> {
 }
 
 /// A path without links and detours, of a file that need not be there.
-fn whole(path: &Path) -> PathBuf {
+pub(crate) fn whole(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     if let Ok(real) = absolute.canonicalize() {
         return real;

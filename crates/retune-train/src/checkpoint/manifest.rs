@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use retune_model::is_file_name;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -61,7 +62,7 @@ impl Manifest {
         }
         for (name, expected) in &manifest.files {
             // A name that leads elsewhere was not written by retune.
-            if name.contains(['/', '\\', ':']) || name == ".." {
+            if !is_file_name(name) {
                 return Err(damaged(
                     &path,
                     format!("is damaged: {name:?} is no file of it"),

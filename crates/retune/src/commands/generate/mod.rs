@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::sampling::{ModelArgs, SamplingArgs};
 use crate::outcome::input_fault;
-use crate::output::{answer_text, check_paths, counted, say};
+use crate::output::{answer_text, check_paths, counted, say, whole};
 
 /// Answer a prompt, or a file of prompts.
 ///
@@ -380,7 +380,6 @@ fn made_by(args: &Args, assistant: &Assistant, sampling: &Sampling) -> Result<St
         let changed = changed.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         json!([data.len(), changed.map(|time| time.as_nanos().to_string())])
     };
-    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let adapter = source.adapter.as_deref().map(whole);
     let weights = adapter
         .as_ref()
@@ -411,9 +410,7 @@ fn all(
     output: &Path,
 ) -> Result<()> {
     let samples = args.n as usize;
-    // Also under another name, such as a link.
-    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    check_paths(&[whole(input)], &[Some(&whole(output))])?;
+    check_paths(&[input.to_path_buf()], &[Some(output)])?;
     let prompts = rows::prompts(input)?;
     let made_by = made_by(args, assistant, sampling)?;
     let done = rows::Answered::read(output, &prompts, &made_by)?;

@@ -49,5 +49,5 @@ pub use stats::{Bucket, TextCounter, TextStats, TokenStats, token_stats};
 pub use template::ChatTemplate;
 pub use tokenizer::{
     NewTokenizer, TOKENIZER_FILES, TokenCounts, Tokenizer, TokenizerOptions, TokenizerProgress,
-    chat_template_of, train_tokenizer,
+    chat_template_of, model_hint, train_tokenizer,
 };

@@ -40,12 +40,13 @@ impl Source {
             return Self::of_run(run, &[pointer], base);
         }
         if !folder.is_dir() {
-            return Err(problem(match folder.exists() {
-                true => "is no folder\nhint: name a model's, an adapter's or a run's folder".into(),
-                false => {
-                    "is not there\nhint: name a model's, an adapter's or a run's folder".into()
-                }
-            }));
+            let found = match folder.exists() {
+                true => "is no folder",
+                false => "is not there",
+            };
+            let hint = retune_data::model_hint(folder)
+                .unwrap_or_else(|| "name a model's, an adapter's or a run's folder".to_owned());
+            return Err(problem(format!("{found}\nhint: {hint}")));
         }
         if folder.join("adapter_config.json").is_file() {
             return Self::of_adapter(folder, base);

@@ -83,6 +83,32 @@ pub fn chat_template_of(folder: &Path) -> Result<Option<String>> {
     Ok(template_sources(folder, &config)?.plain)
 }
 
+/// Where to find what `folder` was named for, if it is no model's folder and its name tells:
+/// a model of Hugging Face's hub, a file in another format, a file of a model's folder.
+pub fn model_hint(folder: &Path) -> Option<String> {
+    let extension = folder.extension().and_then(|extension| extension.to_str());
+    match extension.map(str::to_ascii_lowercase).as_deref() {
+        Some("gguf") => {
+            return Some("GGUF is not read; name the folder with config.json and safetensors that the file was made of".to_owned());
+        }
+        Some("safetensors" | "bin" | "pt" | "pth") => {
+            return Some("name the folder in which config.json and the weights lie".to_owned());
+        }
+        _ => {}
+    }
+    let text = folder.to_str().filter(|_| !folder.exists())?;
+    let (owner, name) = text.split_once('/')?;
+    let is_name = |name: &str| {
+        let mut characters = name.chars();
+        characters.next().is_some_and(|c| c.is_ascii_alphanumeric())
+            && characters.all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let on_the_hub = is_name(owner) && is_name(name) && !Path::new(owner).exists();
+    on_the_hub.then(|| {
+        format!("nothing is downloaded; if that is a model of Hugging Face's hub: hf download {text} --local-dir {name}, and name {name}")
+    })
+}
+
 pub(super) fn template_file(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|error| wrong(path, format!("is not UTF-8: {error}")))
 }

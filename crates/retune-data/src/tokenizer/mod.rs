@@ -22,11 +22,11 @@ use crate::error::{Error, Result};
 use crate::sample::{Conversation, Message, Role};
 use crate::template::{Beginnings, ChatTemplate};
 
-pub use folder::chat_template_of;
 use folder::{
     Sources, added_texts, parsed, read, special_tokens, stop_tokens, template_file,
     template_sources, wrong,
 };
+pub use folder::{chat_template_of, model_hint};
 use guard::{GUARD, guarded};
 pub use layout::TOKENIZER_FILES;
 pub use measure::TokenCounts;
@@ -83,6 +83,18 @@ impl Tokenizer {
     /// As `open`.
     pub fn open_with_template_source(folder: &Path, template: Option<String>) -> Result<Self> {
         let path = folder.join("tokenizer.json");
+        if !path.exists() {
+            let hint = model_hint(folder).unwrap_or_else(|| {
+                "name a model's folder, which holds tokenizer.json and tokenizer_config.json"
+                    .to_owned()
+            });
+            let problem = match folder.is_dir() {
+                true => "holds no tokenizer.json",
+                false if folder.exists() => "is no folder",
+                false => "is not there",
+            };
+            return Err(wrong(folder, format!("{problem}\nhint: {hint}")));
+        }
         let bytes = read(&path)?;
         let mut hash = Sha256::new();
         add_to_hash(&mut hash, &bytes);

@@ -48,6 +48,8 @@ pub(super) fn check(field: &Field, node: &Node) -> Result<Json, Vec<Fault>> {
 fn one(field: &Field, node: &Node) -> Result<Json, Fault> {
     let optional = field.default.is_null();
     match (&field.kind, &node.value) {
+        // Hugging Face's word for none.
+        (Kind::Whole { .. }, Value::Whole(-1)) if field.name == "max_steps" => Ok(Json::Null),
         (_, Value::Null) if optional => Ok(Json::Null),
         (_, Value::Null) => Err(wrong(field, node).hint("leave it out for the default")),
         (Kind::Bool, Value::Bool(value)) => Ok(Json::Bool(*value)),

@@ -10,18 +10,28 @@ const NOWHERE: (usize, usize) = (0, 0);
 ///
 /// # Errors
 /// In words, if they cannot be read at all.
-pub(super) fn parse(field: &Field, texts: &[String]) -> Result<Value, String> {
-    match (&field.kind, texts) {
-        (Kind::List, texts) => list(field, texts),
-        (Kind::Texts | Kind::Numbers(_), texts) => map(field, texts),
-        (kind, [text]) => Ok(one(field, kind, text)),
+pub(super) fn parse(field: &Field, texts: &[String]) -> Result<Node, String> {
+    let value = match (&field.kind, texts) {
+        (Kind::List, texts) => list(field, texts)?,
+        (Kind::Texts | Kind::Numbers(_), texts) => map(field, texts)?,
+        (kind, [text]) => one(field, kind, text),
         (_, texts) => {
             let found = texts.join(", ");
-            Err(format!(
+            return Err(format!(
                 "expected one value, found {}: {found}",
                 texts.len()
-            ))
+            ));
         }
+    };
+    Ok(node(value))
+}
+
+/// The texts themselves, of which no field says what they mean.
+pub(super) fn as_written(texts: &[String]) -> Node {
+    let text = |text: &String| node(Value::Text(text.clone()));
+    match texts {
+        [one] => text(one),
+        several => node(Value::List(several.iter().map(text).collect())),
     }
 }
 

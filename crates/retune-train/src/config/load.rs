@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json};
 
 use super::field::{Field, fields};
+use super::foreign::{self, Meaning, PassedOver};
 use super::overruled::{overruled, without_overruled};
 use super::source::{self, Entry, Node};
 use super::{TrainConfig, check, given, names, paths, rules};
@@ -39,6 +40,8 @@ pub(super) struct Given {
     pub bad: BTreeSet<&'static str>,
     /// What holds for fields that were not given, instead of the usual defaults.
     pub defaults: BTreeMap<&'static str, Json>,
+    /// What was given and has no effect.
+    pub passed_over: Vec<PassedOver>,
 }
 
 #[derive(Debug)]
@@ -105,15 +108,14 @@ impl TrainConfig {
         file: Option<&Path>,
         overrides: &[Override],
     ) -> Option<PathBuf> {
-        let mut given = Given::default();
-        let mut mistakes = Vec::new();
-        if let Some(path) = file {
-            let (entries, _) = source::read(path);
-            given.add_file(path, &entries, &mut mistakes);
-        }
-        given.add_command_line(overrides, &mut mistakes);
+        let given = Given::whatever_is_wrong(file, overrides);
         let named = given.settings.get(setting)?;
         named.value.as_str().map(PathBuf::from)
+    }
+
+    /// The settings of other programs that were given and have no effect.
+    pub fn passed_over(file: Option<&Path>, overrides: &[Override]) -> Vec<PassedOver> {
+        Given::whatever_is_wrong(file, overrides).passed_over
     }
 
     /// These settings, which stand in `file`, with those of the command line over
@@ -151,6 +153,18 @@ impl TrainConfig {
 }
 
 impl Given {
+    /// What is given, and good by itself.
+    fn whatever_is_wrong(file: Option<&Path>, overrides: &[Override]) -> Self {
+        let mut given = Self::default();
+        let mut mistakes = Vec::new();
+        if let Some(path) = file {
+            let (entries, _) = source::read(path);
+            given.add_file(path, &entries, &mut mistakes);
+        }
+        given.add_command_line(overrides, &mut mistakes);
+        given
+    }
+
     /// All settings of `config` that are not the defaults. One that has no effect was a
     /// default of its run.
     fn add_settings(&mut self, file: &Path, config: &TrainConfig) {
@@ -179,23 +193,53 @@ impl Given {
         let mut seen: BTreeMap<&'static str, usize> = BTreeMap::new();
         for entry in entries {
             let place = source::place(path, Some(entry.mark));
-            let Some(field) = names::meaning(&entry.key) else {
-                mistakes.push(unknown(place, &entry.key));
-                continue;
-            };
-            if let Some(line) = seen.get(field.name.as_str()) {
-                let mut problem = format!("is given twice, first in line {line}");
-                if entry.key != field.name {
-                    problem = format!("means {}, which {problem}", field.name);
+            for (field, node) in self.meant(&entry.key, &entry.node, &place, mistakes) {
+                if let Some(line) = seen.get(field.name.as_str()) {
+                    let mut problem = format!("is given twice, first in line {line}");
+                    if entry.key != field.name {
+                        problem = format!("means {}, which {problem}", field.name);
+                    }
+                    let twice = Mistake::new(place.clone(), &entry.key, problem);
+                    mistakes.push(twice.hint("keep one of them"));
+                    continue;
                 }
-                let twice = Mistake::new(place, &entry.key, problem);
-                mistakes.push(twice.hint("keep one of them"));
-                continue;
+                seen.insert(&field.name, entry.mark.0);
+                let at = |mark| source::place(path, Some(mark));
+                let node = node.as_ref().unwrap_or(&entry.node);
+                self.add(field, &entry.key, place.clone(), node, at, mistakes);
             }
-            seen.insert(&field.name, entry.mark.0);
-            let at = |mark| source::place(path, Some(mark));
-            self.add(field, &entry.key, place, &entry.node, at, mistakes);
         }
+    }
+
+    /// The settings that `key` stands for with that value, and their values where those are
+    /// not the one that was written. What is passed over is noted, what is none is a mistake.
+    fn meant(
+        &mut self,
+        key: &str,
+        node: &Node,
+        place: &Place,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Vec<(&'static Field, Option<Node>)> {
+        let name = key.replace('-', "_");
+        match foreign::meaning(&name, node) {
+            Meaning::Settings(settings) => {
+                let settings = settings.into_iter();
+                return settings.map(|(field, node)| (field, Some(node))).collect();
+            }
+            Meaning::Nothing(reason) => {
+                let key = key.to_owned();
+                self.passed_over.push(PassedOver { key, reason });
+            }
+            Meaning::Refused(hint) => {
+                let problem = "there is no such setting";
+                mistakes.push(Mistake::new(place.clone(), key, problem).hint(hint));
+            }
+            Meaning::Unknown => match names::meaning(&name) {
+                Some(field) => return vec![(field, None)],
+                None => mistakes.push(unknown(place.clone(), key)),
+            },
+        }
+        Vec::new()
     }
 
     fn set_defaults(&mut self, defaults: &[Override], mistakes: &mut Vec<Mistake>) {
@@ -212,28 +256,23 @@ impl Given {
         for given in overrides {
             let option = given.option.clone();
             let place = Place::CommandLine { option };
-            let Some(field) = names::meaning(&given.name) else {
-                mistakes.push(unknown(place, &given.name));
-                continue;
-            };
-            if let Some(first) = seen.insert(&field.name, &given.option) {
-                let problem = format!("is given twice, first as {first}");
-                let twice = Mistake::new(place, &given.name, problem);
-                mistakes.push(twice.hint("keep one of them"));
-                continue;
-            }
-            match given::parse(field, &given.values) {
-                Ok(value) => {
-                    let node = Node {
-                        value,
-                        mark: (0, 0),
-                    };
-                    let at = |_| place.clone();
-                    self.add(field, &given.name, place.clone(), &node, at, mistakes);
+            let written = given::as_written(&given.values);
+            for (field, node) in self.meant(&given.name, &written, &place, mistakes) {
+                if let Some(first) = seen.insert(&field.name, &given.option) {
+                    let problem = format!("is given twice, first as {first}");
+                    let twice = Mistake::new(place.clone(), &given.name, problem);
+                    mistakes.push(twice.hint("keep one of them"));
+                    continue;
                 }
-                Err(problem) => {
-                    self.bad.insert(&field.name);
-                    mistakes.push(Mistake::new(place, &given.name, problem));
+                match node.map_or_else(|| given::parse(field, &given.values), Ok) {
+                    Ok(node) => {
+                        let at = |_| place.clone();
+                        self.add(field, &given.name, place.clone(), &node, at, mistakes);
+                    }
+                    Err(problem) => {
+                        self.bad.insert(&field.name);
+                        mistakes.push(Mistake::new(place.clone(), &given.name, problem));
+                    }
                 }
             }
         }

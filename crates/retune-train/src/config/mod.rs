@@ -11,6 +11,7 @@ mod check;
 mod choices;
 mod defaults;
 mod field;
+mod foreign;
 mod given;
 mod load;
 mod memory;
@@ -36,9 +37,10 @@ pub use choices::{
     DEVICES, FinetuningType, OnNonfinite, Precision, SchedulerType, Switch, device_choice,
 };
 pub use field::{Field, Kind, fields};
+pub use foreign::{PassedOver, foreign_names};
 pub use load::{Override, Purpose};
 pub use memory::MemorySize;
-pub use names::{ALIASES, FOREIGN};
+pub use names::ALIASES;
 pub use schema::json_schema;
 
 /// The settings of a run.

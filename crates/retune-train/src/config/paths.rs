@@ -20,11 +20,7 @@ pub(super) fn mistakes(config: &TrainConfig, given: &Given) -> Vec<Mistake> {
         let hint = "write model: FOLDER, or --model FOLDER; it holds config.json, tokenizer.json and safetensors";
         wrong("model", "no model is named".to_owned(), hint);
     } else if let Some(problem) = without(&config.model, "config.json") {
-        wrong(
-            "model",
-            problem,
-            "name a model's folder in Hugging Face's layout",
-        );
+        wrong("model", problem, &no_model(&config.model));
     }
     if config.data.is_empty() {
         let hint = "write data: FILE, or --data FILE";
@@ -38,7 +34,9 @@ pub(super) fn mistakes(config: &TrainConfig, given: &Given) -> Vec<Mistake> {
     for (name, paths) in lists {
         for path in paths {
             if let Err(error) = find_files(std::slice::from_ref(path)) {
-                wrong(name, error.to_string(), RELATIVE);
+                let named = path.extension().is_none() && !path.exists();
+                let hint = if named { A_NAME } else { RELATIVE };
+                wrong(name, error.to_string(), hint);
             }
         }
     }
@@ -54,7 +52,9 @@ pub(super) fn mistakes(config: &TrainConfig, given: &Given) -> Vec<Mistake> {
     if let Some(file) = &config.chat_template
         && !file.is_file()
     {
-        wrong("chat_template", is_no("file", file), RELATIVE);
+        let named = file.extension().is_none() && !file.exists();
+        let hint = if named { OWN_TEMPLATE } else { RELATIVE };
+        wrong("chat_template", is_no("file", file), hint);
     }
     if config.output_dir.as_os_str().is_empty() {
         wrong(
@@ -73,6 +73,22 @@ pub(super) fn mistakes(config: &TrainConfig, given: &Given) -> Vec<Mistake> {
 }
 
 const RELATIVE: &str = "paths begin in the folder in which retune is started";
+const OWN_TEMPLATE: &str =
+    "leave it out for the model's own template, or name a file that holds one in Jinja";
+const A_NAME: &str = "name a file or a folder; names of dataset_info.json and of Hugging Face's hub are not looked up";
+
+/// What to name instead of a folder that is no model's.
+fn no_model(folder: &Path) -> String {
+    let holds = |file: &str| folder.join(file).is_file();
+    if holds("adapter_config.json") || holds("best") || holds("last") {
+        return format!(
+            "that is an adapter or a run; to go on from it, name its base as model, and adapter: {}",
+            folder.display()
+        );
+    }
+    let usual = "name a model's folder in Hugging Face's layout";
+    retune_data::model_hint(folder).unwrap_or_else(|| usual.to_owned())
+}
 
 /// What is wrong with a folder that has to hold a file of that name.
 fn without(folder: &Path, file: &str) -> Option<String> {

@@ -6,6 +6,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::TrainConfig;
+use super::foreign::{self, foreign_names};
 use super::names::ALIASES;
 
 /// A list of texts, of which a single one may be written without brackets.
@@ -76,6 +77,11 @@ pub fn json_schema() -> String {
                 "deprecated": true,
             });
             properties.insert((*alias).to_owned(), alias_of);
+        }
+        for name in foreign_names() {
+            let hint = foreign::hint(name);
+            let foreign = json!({"description": hint, "deprecated": true});
+            properties.entry(name).or_insert(foreign);
         }
     }
     let mut text = serde_json::to_string_pretty(&Value::Object(schema)).unwrap_or_default();

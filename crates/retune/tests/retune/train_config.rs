@@ -11,7 +11,7 @@ data: [a.json, 3]
 learning_rate: 1e-4x
 lora_rank: 0
 lerning_rate: 2
-bf16: true
+fp16: true
 r: 4
 lr_scheduler_type: cosin
 warmup_steps: 10
@@ -145,7 +145,7 @@ fn a_mistake_on_the_command_line_names_the_option() {
         "0",
         "--min-lr",
         "-3",
-        "--bf16",
+        "--fp16",
         "--seed",
         "1",
         "--seed",

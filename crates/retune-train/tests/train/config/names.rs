@@ -1,8 +1,9 @@
 //! Names of settings and of values: other programs', and misspelt ones.
 
-use retune_train::config::{ALIASES, FOREIGN, fields};
+use retune_train::config::{ALIASES, Precision, fields, foreign_names};
+use retune_train::{Error, TrainConfig};
 
-use super::{load, mistakes};
+use super::{given, load, load_with, mistakes};
 
 #[test]
 fn names_of_other_programs_are_understood() {
@@ -38,18 +39,159 @@ fn a_setting_and_its_other_name_are_twice_the_same() {
     );
 }
 
+/// As LLaMA-Factory's examples are written.
+const FACTORY: &str = "\
+model_name_or_path: m
+trust_remote_code: true
+stage: sft
+do_train: true
+finetuning_type: lora
+lora_rank: 8
+lora_target: q_proj,v_proj
+dataset: a.json,b.json
+template: qwen
+cutoff_len: 2048
+overwrite_cache: true
+preprocessing_num_workers: 16
+output_dir: saves/lora
+plot_loss: true
+report_to: none
+per_device_train_batch_size: 1
+learning_rate: 1.0e-4
+lr_scheduler_type: constant_with_warmup
+max_steps: -1
+bf16: true
+ddp_timeout: 180000000
+resume_from_checkpoint: null
+mask_history: true
+";
+
+/// As Axolotl's are.
+const AXOLOTL: &str = "\
+base_model: m
+load_in_8bit: false
+load_in_4bit: false
+datasets:
+  - path: a.json
+    type: alpaca
+  - path: b.json
+    type: alpaca
+dataset_prepared_path:
+adapter: lora
+lora_model_dir:
+sequence_len: 2048
+sample_packing: true
+lora_r: 8
+lora_target_linear: true
+wandb_project:
+micro_batch_size: 1
+optimizer: adamw_torch
+lr_scheduler: cosine
+train_on_inputs: false
+bf16: auto
+flash_attention: true
+special_tokens:
+";
+
 #[test]
-fn what_has_no_place_here_says_what_to_write() {
-    for (name, hint) in FOREIGN {
-        let found = mistakes(load("a.yaml", format!("{name}: true\n")));
-        assert_eq!(found[0].problem, "there is no such setting", "{name}");
-        assert_eq!(found[0].hint.as_deref(), Some(*hint), "{name}");
+fn a_file_of_llama_factory_is_taken_as_it_is() {
+    let ours = "model: m\ntarget_modules: [q_proj, v_proj]\ndata: [a.json, b.json]\n\
+        max_length: 2048\noutput_dir: saves/lora\nper_device_train_batch_size: 1\n\
+        learning_rate: 1e-4\nlr_scheduler_type: constant\nprecision: bf16\ntrain_on: last-answer\n";
+    let theirs = load("a.yaml", FACTORY).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(theirs, load("a.yaml", ours).expect("ours"));
+}
+
+#[test]
+fn a_file_of_axolotl_is_taken_as_it_is() {
+    let ours = "model: m\ntarget_modules: all-linear\ndata: [a.json, b.json]\nlayout: alpaca\n\
+        max_length: 2048\nper_device_train_batch_size: 1\nlr_scheduler_type: cosine\n\
+        precision: auto\ntrain_on: all-answers\n";
+    let theirs = load("a.yaml", AXOLOTL).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(theirs, load("a.yaml", ours).expect("ours"));
+}
+
+#[test]
+fn what_is_passed_over_is_known_with_the_reason() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("a.yaml");
+    std::fs::write(&path, FACTORY).expect("a file is written");
+    let found = TrainConfig::passed_over(Some(&path), &given(&[("report_to", "wandb")]));
+    let keys: Vec<&str> = found.iter().map(|passed| passed.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "trust_remote_code",
+            "stage",
+            "do_train",
+            "template",
+            "overwrite_cache",
+            "preprocessing_num_workers",
+            "plot_loss",
+            "report_to",
+            "ddp_timeout",
+            "resume_from_checkpoint",
+            "report_to",
+        ]
+    );
+    assert!(found.iter().all(|passed| !passed.reason.is_empty()));
+}
+
+#[test]
+fn what_would_change_the_run_is_refused_and_says_what_to_write() {
+    for (text, hint) in [
+        ("load_in_4bit: true", "weights are not quantised"),
+        ("adapter: qlora", "write adapter: lora"),
+        ("fp16: true", "write precision: bf16"),
+        ("optim: lion_32bit", "AdamW is the optimizer"),
+        ("stage: dpo", "for fine-tuning (sft)"),
+        ("eval_strategy: epoch", "eval_steps"),
+        ("use_dora: true", "there is LoRA"),
+        ("max_samples: 100", "max_steps"),
+        ("deepspeed: ds_z3_config.json", "one process"),
+        (
+            "datasets: [{path: a, type: alpaca}, {path: b, type: sharegpt}]",
+            "write data: FILE",
+        ),
+        (
+            "datasets: [{path: a, roles_to_train: [assistant]}]",
+            "write data: FILE",
+        ),
+        ("datasets: a.json", "write data: FILE"),
+    ] {
+        let found = mistakes(load("a.yaml", text));
+        assert_eq!(found.len(), 1, "{text}");
+        assert_eq!(found[0].problem, "there is no such setting", "{text}");
+        let found = found[0].hint.as_deref().unwrap_or_default();
+        assert!(found.contains(hint), "{text}: {found}");
     }
-    // A hint that names a setting names one that there is.
+    // The command line is understood in the same way.
+    let found = mistakes(load_with("a.yaml", "", &given(&[("load_in_4bit", "true")])));
+    assert_eq!(found[0].problem, "there is no such setting");
+    let config = load_with(
+        "a.yaml",
+        "",
+        &given(&[("load_in_4bit", "false"), ("bf16", "true")]),
+    );
+    assert_eq!(config.expect("settings").precision, Precision::Bf16);
+}
+
+#[test]
+fn names_of_others_are_none_of_ours_and_hints_name_settings_that_there_are() {
     let known: Vec<&str> = fields().iter().map(|field| field.name.as_str()).collect();
-    for (name, hint) in FOREIGN {
+    for name in foreign_names() {
+        assert!(!known.contains(&name), "{name} is a setting");
+        assert!(
+            !ALIASES.iter().any(|(alias, _)| *alias == name),
+            "{name} is another name of one"
+        );
+        let Err(Error::Config { mistakes }) = load("a.yaml", format!("{name}: [1, {{a: 2}}]"))
+        else {
+            continue;
+        };
+        let hint = mistakes[0].hint.clone().unwrap_or_default();
         let words = hint.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-        for word in words.filter(|word| word.contains('_')) {
+        for word in words.filter(|word| word.contains('_') && *word != "dataset_info") {
             assert!(known.contains(&word), "{name}: the hint names {word}");
         }
     }

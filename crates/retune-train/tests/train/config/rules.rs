@@ -49,7 +49,7 @@ const BOUNDS: [(&str, &[&str], &[&str]); 34] = [
         &["1", "null"],
     ),
     ("num_train_epochs", &["0", "-1"], &["0.5", "3"]),
-    ("max_steps", &["0", "-1", "1.0"], &["1", "null"]),
+    ("max_steps", &["0", "-2", "1.0"], &["1", "-1", "null"]),
     ("per_device_train_batch_size", &["0"], &["1"]),
     ("gradient_accumulation_steps", &["0"], &["1"]),
     (

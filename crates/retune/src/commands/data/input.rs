@@ -145,11 +145,19 @@ impl TokenArgs {
 
     /// The tokenizer of the folder `model`, and how it is used.
     pub(crate) fn encoder(&self, model: &std::path::Path) -> Result<Encoder> {
+        let mut folder = builtin::resolve(model)?;
+        let mut trained_with = None;
+        // An adapter's folder or a run's has its base's tokenizer, and a template of its own.
+        if folder.is_dir() && !folder.join("tokenizer.json").exists() {
+            let source = builtin::find(&folder, None)?;
+            (folder, trained_with) = (source.model, source.chat_template);
+        }
+        let tokenizer = match &self.chat_template {
+            Some(file) => Tokenizer::open_with_template(&folder, Some(file))?,
+            None => Tokenizer::open_with_template_source(&folder, trained_with)?,
+        };
         Ok(Encoder {
-            tokenizer: Arc::new(Tokenizer::open_with_template(
-                &builtin::resolve(model)?,
-                self.chat_template.as_deref(),
-            )?),
+            tokenizer: Arc::new(tokenizer),
             labels: LabelOptions {
                 learn: self.train_on,
                 system: self.system.clone(),

@@ -8,7 +8,9 @@ use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use retune_generate::Source;
 use retune_train::TrainConfig;
-use retune_train::config::{ALIASES, FOREIGN, Field, Kind, Override, Purpose, fields, json_schema};
+use retune_train::config::{
+    ALIASES, Field, Kind, Override, Purpose, fields, foreign_names, json_schema,
+};
 
 use crate::builtin;
 use crate::outcome::input_fault;
@@ -79,6 +81,7 @@ pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
     if printed(args, &config)? {
         return Ok(None);
     }
+    tell_passed_over(file, &overrides)?;
     tell_defaults(&config, file, &overrides)?;
     Ok(Some(config))
 }
@@ -132,14 +135,20 @@ impl Beginning {
     }
 
     /// `overrides` with the folders that `builtin` and a run mean: the base's and that of the
-    /// run's best checkpoint.
+    /// run's best checkpoint, which is an adapter's or a whole model's.
     pub(super) fn resolved(&self, overrides: &[Override]) -> Result<Vec<Override>> {
         let mut overrides = builtin::resolved(overrides, &self.model)?;
-        if let Some(named) = &self.adapter
-            && let Some(found) = self.source().and_then(|source| source.adapter)
-            && found != *named
-        {
-            builtin::replace(&mut overrides, "adapter", &found);
+        let Some(source) = self.source() else {
+            return Ok(overrides);
+        };
+        match (&self.adapter, source.adapter) {
+            (Some(named), Some(found)) if found != *named => {
+                builtin::replace(&mut overrides, "adapter", &found);
+            }
+            (None, None) if source.model != self.model && self.model.is_dir() => {
+                builtin::replace(&mut overrides, "model", &source.model);
+            }
+            _ => {}
         }
         Ok(overrides)
     }
@@ -172,6 +181,22 @@ pub(super) fn check_template(config: &TrainConfig, template: Option<&str>) {
             plain(&folder.display().to_string())
         );
     }
+}
+
+/// Says which settings of other programs have no effect, and why.
+fn tell_passed_over(file: Option<&Path>, overrides: &[Override]) -> Result<()> {
+    let mut told: Vec<(&str, Vec<String>)> = Vec::new();
+    for passed in TrainConfig::passed_over(file, overrides) {
+        match told.iter_mut().find(|(reason, _)| *reason == passed.reason) {
+            Some((_, keys)) => keys.push(passed.key),
+            None => told.push((passed.reason, vec![passed.key])),
+        }
+    }
+    for (index, (reason, keys)) in told.into_iter().enumerate() {
+        let label = if index == 0 { "left out" } else { "" };
+        say(format!("{label:<11}{}: {reason}", keys.join(", ")))?;
+    }
+    Ok(())
 }
 
 /// Says which settings are not the usual ones, though nobody gave them.
@@ -226,7 +251,7 @@ impl clap::Args for TrainArgs {
             .help("Print the JSON schema of settings, for editors, and end");
         let command = command.args([positional, print, schema]);
         let command = command.args(fields().iter().map(option));
-        command.args(FOREIGN.iter().map(|(name, _)| foreign(name)))
+        command.args(foreign_names().map(foreign))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -287,7 +312,7 @@ impl FromArgMatches for TrainArgs {
             values.into_iter().flatten().cloned().collect()
         };
         let names = fields().iter().map(|field| field.name.as_str());
-        let names = names.chain(FOREIGN.iter().map(|(name, _)| *name));
+        let names = names.chain(foreign_names());
         let given = names.map(|name| (name, texts(name)));
         let mut overrides: Vec<Override> = given
             .filter(|(_, values)| !values.is_empty())

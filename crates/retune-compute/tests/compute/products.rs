@@ -183,6 +183,33 @@ fn products_without_rows_are_nothing() {
     }
 }
 
+/// So many numbers that working memory holds a part of the rows at a time.
+#[test]
+#[cfg_attr(miri, ignore = "too many numbers")]
+fn rows_that_are_multiplied_in_several_parts_equal_those_alone() {
+    let (m, k, n) = (301, 17_600, 70);
+    for device in FAST.iter() {
+        let numbers = Numbers::new(device, DType::BF16, 7);
+        let (a, b) = (numbers.tensor(&[m, k]), numbers.tensor(&[n, k]));
+        let rows = a.to_f32_vec();
+        let product = |rows: &[f32]| {
+            let m = rows.len() / k;
+            let a = tensor(device, &[m, k], rows, DType::BF16);
+            let mut out = Tensor::zeros(device, &[m, n], DType::F32).unwrap();
+            matmul_nt(&a, &b, Epilogue::default(), &mut out).unwrap();
+            out.to_f32_vec()
+        };
+        let all = product(&rows);
+        for row in [0, 150, 151, 239, 240, 300] {
+            let alone = product(&rows[row * k..][..k]);
+            // A GPU's library chooses by the number of rows.
+            if !device.is_cuda() {
+                assert_eq!(all[row * n..][..n], alone, "row {row} on {}", device.name());
+            }
+        }
+    }
+}
+
 /// `aᵀ·b` with a narrow `b`, which is transposed in place of `a`.
 #[test]
 fn a_narrow_factor_is_transposed_in_place_of_a_wide_one() {

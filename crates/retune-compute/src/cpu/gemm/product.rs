@@ -1,20 +1,25 @@
 //! Products: which way round they are computed, and how their work is cut into tasks.
 
+use std::ops::Range;
+
 use super::finish::Finish;
 use super::frozen_source;
 use super::kernel::{Factor, PANEL};
 use super::panels::{Matrix, Source, transpose_rows};
-use super::task::{Left, Place, Task};
+use super::task::{Left, Place, Task, WideRows};
 use crate::Tensor;
 use crate::backend::{FirstFactor, Product, Storage};
 use crate::cpu::Cpu;
-use crate::cpu::split::RowsMut;
+use crate::cpu::scratch;
+use crate::cpu::split::{RowsMut, rows_per_task};
 use crate::dtype::Element;
 use crate::ops::Weight;
 use crate::tensor::with_element;
 
 /// Most rows of a task.
 const ROW_BLOCK: usize = 240;
+/// Most bytes of widened rows, if they are more than [`ROW_BLOCK`].
+const WIDE_BYTES: usize = 16 << 20;
 /// Bytes of a stretch of memory that is long enough to be read at full speed.
 const LONG_STRETCH: usize = 1 << 20;
 
@@ -97,26 +102,65 @@ fn run<E: Factor, O: Element>(
     };
     let out = RowsMut::new(out.as_mut_slice::<O>(), product.n);
     let task = Task::new(cpu.tier, m, (a, b), low_rank, finish, out);
+    let Some((widening, a)) = task.widening() else {
+        return run_tasks(cpu, &task, 0..m, (k, b.panels()), None);
+    };
+    let stride = k.next_multiple_of(E::GROUP);
+    let chunk = wide_rows(m, stride);
+    for first in (0..m).step_by(chunk) {
+        let rows = first..(first + chunk).min(m);
+        scratch::with(rows.len() * stride, |wide: &mut [f32]| {
+            let target = RowsMut::new(&mut *wide, stride);
+            let block = rows_per_task(stride);
+            cpu.pool.for_rows(rows.len(), block, target, |range, part| {
+                let range = first + range.start..first + range.end;
+                a.widen((cpu.tier, widening), range, part);
+            });
+            let rows_of_chunk = Left::new(&*wide, stride);
+            let wide = WideRows {
+                first,
+                rows: rows_of_chunk,
+            };
+            run_tasks(cpu, &task, rows, (k, b.panels()), Some(&wide));
+        });
+    }
+}
+
+/// Computes some rows of a product whose second factor has `panels` of `k` rows.
+fn run_tasks<E: Factor, O: Element>(
+    cpu: &Cpu,
+    task: &Task<'_, E, O>,
+    rows: Range<usize>,
+    (k, all_panels): (usize, usize),
+    wide: Option<&WideRows<'_>>,
+) {
     let threads = cpu.pool.threads();
     let tile_rows = task.tile_rows();
-    let row_block = row_block(m, tile_rows, b.panels(), threads);
-    let row_blocks = m.div_ceil(row_block);
-    let panels = match m <= tile_rows {
-        true => panels_of_few_rows::<E>((k, b.panels()), threads),
+    let row_block = row_block(rows.len(), tile_rows, all_panels, threads);
+    let row_blocks = rows.len().div_ceil(row_block);
+    let panels = match rows.len() <= tile_rows {
+        true => panels_of_few_rows::<E>((k, all_panels), threads),
         false => 1,
     };
     cpu.pool
-        .run(b.panels().div_ceil(panels) * row_blocks, |index| {
-            let first = index % row_blocks * row_block;
+        .run(all_panels.div_ceil(panels) * row_blocks, |index| {
+            let first = rows.start + index % row_blocks * row_block;
             let panel = index / row_blocks * panels;
-            for panel in panel..(panel + panels).min(b.panels()) {
+            for panel in panel..(panel + panels).min(all_panels) {
                 task.run(Place {
+                    wide,
                     panel,
-                    rows: first..(first + row_block).min(m),
+                    rows: first..(first + row_block).min(rows.end),
                     next: (index + threads) / row_blocks * panels,
                 });
             }
         });
+}
+
+/// Rows of `stride` numbers that are widened at a time, nearly equally many each time.
+fn wide_rows(m: usize, stride: usize) -> usize {
+    let most = (WIDE_BYTES / (size_of::<f32>() * stride.max(1))).max(ROW_BLOCK);
+    m.div_ceil(m.div_ceil(most))
 }
 
 /// Rows per task: all of them if there are panels enough to share, else so

@@ -30,14 +30,26 @@ impl<'a, E: Factor> Left<'a, E> {
         Self { data, stride }
     }
 
-    fn part(&self, rows: &Range<usize>, block: &Block) -> FewRows<'_, E> {
+    /// A block of some rows, whose groups are those of rows of `G`.
+    fn part<G: Factor>(&self, rows: &Range<usize>, block: &Block) -> FewRows<'_, E> {
         assert!(block.k0 <= block.k1 && block.k1 <= self.stride);
         FewRows {
             data: &self.data[rows.start * self.stride + block.k0..rows.end * self.stride],
             stride: self.stride,
             rows: rows.len(),
-            groups: block.groups::<E>(),
+            groups: block.groups::<G>() * G::GROUP / E::GROUP,
         }
+    }
+
+    /// Copies some rows, widened.
+    pub(super) fn widen(
+        &self,
+        (tier, widening): (Tier, Widening<E>),
+        rows: Range<usize>,
+        to: &mut [f32],
+    ) {
+        let from = &self.data[rows.start * self.stride..rows.end * self.stride];
+        (widening.row)(tier, from, to);
     }
 }
 
@@ -62,8 +74,16 @@ impl Block {
     }
 }
 
+/// Rows of a first factor, widened, from the row `first` on.
+pub(super) struct WideRows<'a> {
+    pub(super) first: usize,
+    pub(super) rows: Left<'a, f32>,
+}
+
 /// What a task computes.
-pub(super) struct Place {
+pub(super) struct Place<'a> {
+    /// Its rows among others, where the product is computed of widened factors.
+    pub(super) wide: Option<&'a WideRows<'a>>,
     pub(super) panel: usize,
     pub(super) rows: Range<usize>,
     /// The panel that this thread most likely reads next.
@@ -86,7 +106,7 @@ pub(super) struct Task<'a, E, O> {
 /// A piece of a panel in the form that a kernel reads.
 enum Factors<'a, E> {
     Plain(&'a [E]),
-    Wide(Widening<E>, &'a [f32]),
+    Wide(Kernel<f32>, &'a [f32]),
     Compressed(CompressedKernel<E>, Piece<'a>),
 }
 
@@ -98,8 +118,6 @@ struct Floats<'a> {
     low_rank: &'a mut [f32],
     /// A piece of the panel, widened.
     piece: &'a mut [f32],
-    /// A tile's rows, widened.
-    rows: &'a mut [f32],
 }
 
 impl<'a, E: Factor, O: Element> Task<'a, E, O> {
@@ -138,8 +156,13 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
         self.kernel.rows
     }
 
+    /// How rows are widened that [`Self::run`] wants widened, and the rows.
+    pub(super) fn widening(&self) -> Option<(Widening<E>, &Left<'a, E>)> {
+        self.widening.map(|widening| (widening, &self.a))
+    }
+
     /// Computes one panel's columns of some rows.
-    pub(super) fn run(&self, place: Place) {
+    pub(super) fn run(&self, place: Place<'_>) {
         let (_, width) = panel_width(place.panel, self.b.n);
         let rank = self
             .low_rank
@@ -148,27 +171,20 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
         let depth = K_BLOCK.min(self.b.k.next_multiple_of(E::GROUP));
         let read_as_it_is = self.b.is_packed() || self.compressed.is_some();
         let piece = if read_as_it_is { 0 } else { depth * width };
-        let (wide_piece, wide_rows) = self.widening.map_or((0, 0), |widening| {
-            (depth * width, widening.kernel.rows * depth)
-        });
+        let wide_piece = self.widening.map_or(0, |_| depth * width);
         let sums = place.rows.len() * width;
         let low_rank = self.kernel.rows * width;
         scratch::with(piece + rank * width, |space: &mut [E]| {
-            scratch::with(
-                sums + low_rank + wide_piece + wide_rows,
-                |floats: &mut [f32]| {
-                    let (sums, floats) = floats.split_at_mut(sums);
-                    let (low_rank, floats) = floats.split_at_mut(low_rank);
-                    let (piece_floats, rows) = floats.split_at_mut(wide_piece);
-                    let floats = Floats {
-                        sums,
-                        low_rank,
-                        piece: piece_floats,
-                        rows,
-                    };
-                    self.run_in(&place, space.split_at_mut(piece), floats);
-                },
-            );
+            scratch::with(sums + low_rank + wide_piece, |floats: &mut [f32]| {
+                let (sums, floats) = floats.split_at_mut(sums);
+                let (low_rank, wide_piece) = floats.split_at_mut(low_rank);
+                let floats = Floats {
+                    sums,
+                    low_rank,
+                    piece: wide_piece,
+                };
+                self.run_in(&place, space.split_at_mut(piece), floats);
+            });
         });
     }
 
@@ -176,7 +192,7 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
     /// second factor, and in f32.
     fn run_in(
         &self,
-        place: &Place,
+        place: &Place<'_>,
         (space, low_rank_space): (&mut [E], &mut [E]),
         floats: Floats<'_>,
     ) {
@@ -209,7 +225,7 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
                 let rows = place.rows.start + own.start..place.rows.start + own.end;
                 let sums = &mut floats.sums[own.start * width..own.end * width];
                 let how = (block.k0 > 0, reading.share_of(tile));
-                self.multiply(&rows, &block, &piece, floats.rows, sums, how);
+                self.multiply(place.wide, &rows, &block, &piece, sums, how);
                 if !is_last {
                     continue;
                 }
@@ -251,7 +267,7 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
                 let (_, width) = panel_width(panel, self.b.n);
                 let wide = &mut wide[..groups * E::GROUP * width];
                 (widening.piece)(self.tier, piece, width, wide);
-                Factors::Wide(widening, wide)
+                Factors::Wide(widening.kernel, wide)
             }
         }
     }
@@ -259,31 +275,22 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
     /// Adds a block's part of the sums of one tile.
     fn multiply(
         &self,
+        wide: Option<&WideRows<'_>>,
         rows: &Range<usize>,
         block: &Block,
         piece: &Factors<'_, E>,
-        wide: &mut [f32],
         sums: &mut [f32],
         how: (bool, Ahead),
     ) {
-        let a = self.a.part(rows, block);
+        let a = || self.a.part::<E>(rows, block);
         match piece {
-            Factors::Plain(piece) => a.times(self.kernel, piece, sums, how),
-            Factors::Compressed(kernel, piece) => a.times_compressed(*kernel, *piece, sums, how),
-            Factors::Wide(widening, piece) => {
-                let depth = a.groups * E::GROUP;
-                let wide = &mut wide[..rows.len() * depth];
-                for row in 0..rows.len() {
-                    let from = &a.data[row * a.stride..][..depth];
-                    (widening.row)(self.tier, from, &mut wide[row * depth..][..depth]);
-                }
-                let wide = FewRows {
-                    data: wide,
-                    stride: depth,
-                    rows: rows.len(),
-                    groups: depth,
-                };
-                wide.times(widening.kernel, piece, sums, how);
+            Factors::Plain(piece) => a().times(self.kernel, piece, sums, how),
+            Factors::Compressed(kernel, piece) => a().times_compressed(*kernel, *piece, sums, how),
+            Factors::Wide(kernel, piece) => {
+                let wide = wide.expect("a product of widened factors has its rows widened");
+                let rows = rows.start - wide.first..rows.end - wide.first;
+                let a = wide.rows.part::<E>(&rows, block);
+                a.times(*kernel, piece, sums, how);
             }
         }
     }
@@ -294,7 +301,8 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
         for block in Block::all(piece.len() / width) {
             let piece = &piece[block.k0 * width..block.k1 * width];
             let how = (block.k0 > 0, Ahead::NONE);
-            u.part(rows, &block).times(self.kernel, piece, sums, how);
+            u.part::<E>(rows, &block)
+                .times(self.kernel, piece, sums, how);
         }
     }
 }

@@ -114,22 +114,17 @@ unsafe fn bf16_rows<const ROWS: usize, const VECTORS: usize>(tile: &Tile<bf16>) 
 unsafe fn bf16_widening_rows<const ROWS: usize, const VECTORS: usize>(tile: &Tile<bf16>) {
     // SAFETY: the caller's tile is valid for all reads and writes below.
     unsafe {
-        let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
         let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
         for group in 0..tile.groups {
             let panel = tile.panel.add(group * VECTORS * 2 * VECTOR);
             prefetch_own::<VECTORS>(tile.ahead, panel.cast());
+            // Vector by vector, as there are registers for no more.
             for vector in 0..VECTORS {
                 let pairs = _mm512_loadu_si512(panel.add(vector * 2 * VECTOR).cast());
-                let odd = _mm512_castsi512_ps(_mm512_and_si512(pairs, upper));
-                let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
                 for row in 0..ROWS {
-                    let a = tile.a.add(row * tile.a_stride + 2 * group);
-                    let pair = a.cast::<u32>().read_unaligned();
-                    let a_odd = _mm512_set1_ps(f32::from_bits(pair & 0xffff_0000));
-                    let a_even = _mm512_set1_ps(f32::from_bits(pair << 16));
-                    let sum = _mm512_fmadd_ps(a_odd, odd, sums[row][vector]);
-                    sums[row][vector] = _mm512_fmadd_ps(a_even, even, sum);
+                    let a = pair(tile, row, group);
+                    let sum = _mm512_fmadd_ps(odd(a), odd(pairs), sums[row][vector]);
+                    sums[row][vector] = _mm512_fmadd_ps(even(a), even(pairs), sum);
                 }
             }
         }
@@ -237,20 +232,43 @@ unsafe fn multiply_widened<const ROWS: usize>(
     pairs: &[__m512i; 4],
     sums: &mut [[__m512; 4]; ROWS],
 ) {
-    let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-    let odd = |pairs| _mm512_castsi512_ps(_mm512_and_si512(pairs, upper));
-    let even = |pairs| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
     for row in 0..ROWS {
-        // SAFETY: the caller's tile is valid for this read.
-        let a = unsafe {
-            let a = tile.a.add(row * tile.a_stride + 2 * group);
-            _mm512_set1_epi32(a.cast::<i32>().read_unaligned())
-        };
+        // SAFETY: passed on to the caller.
+        let a = unsafe { pair(tile, row, group) };
         for vector in 0..4 {
             let sum = _mm512_fmadd_ps(odd(a), odd(pairs[vector]), sums[row][vector]);
             sums[row][vector] = _mm512_fmadd_ps(even(a), even(pairs[vector]), sum);
         }
     }
+}
+
+/// A row's pair of a group, in each place of a register.
+///
+/// # Safety
+/// As for [`bf16_widening_tile`]; `row` and `group` are some of the tile's.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn pair(tile: &Tile<bf16>, row: usize, group: usize) -> __m512i {
+    // SAFETY: the caller's tile is valid for this read.
+    unsafe {
+        let a = tile.a.add(row * tile.a_stride + 2 * group);
+        _mm512_set1_epi32(a.cast::<i32>().read_unaligned())
+    }
+}
+
+/// The second ones of pairs, widened.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn odd(pairs: __m512i) -> __m512 {
+    let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    _mm512_castsi512_ps(_mm512_and_si512(pairs, upper))
+}
+
+/// The first ones of pairs, widened.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn even(pairs: __m512i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs))
 }
 
 /// A table for each quarter of a register.

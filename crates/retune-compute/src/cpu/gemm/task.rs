@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::compressed::{Compressed, Piece};
 use super::few_rows::FewRows;
 use super::finish::{Finish, Sums, store};
-use super::kernel::{Ahead, CompressedKernel, Factor, Kernel, PANEL, Widening};
+use super::kernel::{Ahead, CompressedKernel, Factor, Kernel, PANEL, VECTOR, Widening};
 use super::panels::{Matrix, Source, panel_width};
 use crate::Tier;
 use crate::cpu::scratch;
@@ -16,6 +16,8 @@ use crate::ops::K_BLOCK;
 /// Tiles of a product of few rows, for which it does not pay to bring a piece of the panel
 /// into another form first.
 pub(super) const FEW_TILES: usize = 2;
+/// Columns of a product for which it does not pay to bring the rows into another form.
+const NARROW: usize = 3 * VECTOR;
 /// Bytes of a line of the caches.
 const LINE: usize = 64;
 
@@ -141,7 +143,7 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
         Self {
             tier,
             kernel,
-            widening: E::widening(tier).filter(|_| !few),
+            widening: E::widening(tier).filter(|_| !few && b.n > NARROW),
             compressed,
             a,
             b,

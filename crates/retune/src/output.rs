@@ -33,6 +33,15 @@ pub(crate) fn answer_text(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A path as it is typed: in quotes if it has spaces, which every shell understands.
+pub(crate) fn typed(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.contains(char::is_whitespace) {
+        true => format!("\"{text}\""),
+        false => text,
+    }
+}
+
 /// How many there are, and the word for it.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {}", thousands(count), plural(count, noun))

@@ -8,8 +8,14 @@ use crate::error::Result;
 use crate::sample::{Content, Conversation, Message, Role, tool_call};
 use crate::source::parse_text;
 
-/// What templates may ask for beside role and content.
-const EXTRA: [&str; 3] = ["name", "tool_call_id", "reasoning_content"];
+/// What templates may ask for beside role and content, under the names that data have for it.
+const EXTRA: [(&str, &str); 5] = [
+    ("name", "name"),
+    ("tool_call_id", "tool_call_id"),
+    ("reasoning_content", "reasoning_content"),
+    ("reasoning", "reasoning_content"),
+    ("thinking", "reasoning_content"),
+];
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
     let column = fields.column("messages");
@@ -74,9 +80,10 @@ pub(super) fn message(fields: &Fields<'_>, item: &Json, field: &str) -> Result<M
         return Err(fields.unexpected(&field, "text", &Json::Null).into());
     }
     message.learn = learns(fields, item, field)?;
-    for name in EXTRA {
+    for (name, meaning) in EXTRA {
         if let Some(value) = parts.get(name).filter(|value| !value.is_null()) {
-            message.extra.insert(name.to_owned(), value.clone());
+            let known = message.extra.entry(meaning);
+            known.or_insert_with(|| value.clone());
         }
     }
     Ok(message)
@@ -92,16 +99,20 @@ fn role_named(role: &str) -> Option<Role> {
     }
 }
 
-/// `weight` is OpenAI's, `loss_weight` LLaMA-Factory's; 0 is not learned from.
+/// `weight` is OpenAI's, `loss_weight` LLaMA-Factory's, `loss` ms-swift's, `training` and
+/// `train` Axolotl's; 0 and false are not learned from.
 pub(super) fn learns(fields: &Fields<'_>, turn: &Json, field: &str) -> Result<bool> {
-    for name in ["weight", "loss_weight"] {
-        match turn.get(name) {
-            None | Some(Json::Null) => {}
-            Some(Json::Bool(learn)) => return Ok(*learn),
-            Some(Json::Number(weight)) => return Ok(weight.as_f64().is_some_and(|w| w > 0.0)),
-            Some(other) => {
-                let field = format!("{field}.{name}");
-                return Err(fields.unexpected(&field, "a number", other).into());
+    for name in ["weight", "loss_weight", "loss", "training", "train"] {
+        let value = turn.get(name).unwrap_or(&Json::Null);
+        match (value, value.as_f64()) {
+            (Json::Null, _) => {}
+            (Json::Bool(learn), _) => return Ok(*learn),
+            (_, Some(0.0)) => return Ok(false),
+            (_, Some(1.0)) => return Ok(true),
+            _ => {
+                let problem =
+                    format!("expected 0 or 1 (a turn is learned from or not), found {value}");
+                return Err(fields.fault(&format!("{field}.{name}"), problem).into());
             }
         }
     }
@@ -138,7 +149,13 @@ fn content(fields: &Fields<'_>, parts: &Map<String, Json>, field: &str) -> Resul
 
 fn calls(fields: &Fields<'_>, parts: &Map<String, Json>, field: &str) -> Result<Vec<Json>> {
     let list = match parts.get("tool_calls") {
-        None | Some(Json::Null) => return Ok(Vec::new()),
+        None | Some(Json::Null) => {
+            // OpenAI's older form, of a single call.
+            let single = parts.get("function_call").filter(|call| !call.is_null());
+            let field = format!("{field}.function_call");
+            let single = single.map(|call| read_call(fields, call, &field));
+            return single.into_iter().collect();
+        }
         Some(Json::Array(calls)) => calls,
         Some(other) => {
             let field = format!("{field}.tool_calls");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anstyle::Style;
 use anyhow::Result;
 use retune_data::{Conversation, Message, Role};
-use retune_generate::{Assistant, Sampling};
+use retune_generate::{Assistant, Finish, Sampling};
 use retune_model::KvCache;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -158,11 +158,14 @@ impl Chat {
         generator.add(request)?;
         interrupt.answering(true);
         let mut answer = String::new();
+        let (mut tokens, mut finish) = (0, None);
         let mut out = std::io::stdout().lock();
         while !generator.is_idle() && !interrupt.came() {
             for piece in generator.step()? {
                 write!(out, "{}", answer_text(&piece.text))?;
                 answer.push_str(&piece.text);
+                tokens += usize::from(piece.token.is_some());
+                finish = piece.finish;
             }
             out.flush()?;
         }
@@ -170,6 +173,19 @@ impl Chat {
         interrupt.answering(false);
         writeln!(out)?;
         self.messages.push(Message::new(Role::Assistant, answer));
+        match finish {
+            Some(Finish::Length) if tokens < self.sampling.max_new_tokens => {
+                anstream::eprintln!("cut here: the model's context is full; /clear begins anew");
+            }
+            Some(Finish::Length) => anstream::eprintln!(
+                "cut here: max_new_tokens is {tokens}; /set max_new_tokens {} allows more",
+                4 * tokens
+            ),
+            Some(Finish::Repetition) => {
+                anstream::eprintln!("ended here: a phrase came again and again")
+            }
+            Some(Finish::Stop) | None => {}
+        }
         Ok(())
     }
 
@@ -182,10 +198,21 @@ impl Chat {
     ) -> Result<()> {
         match name {
             "help" => anstream::eprintln!("{HELP}"),
-            "clear" => self.messages.clear(),
+            "clear" => {
+                self.messages.clear();
+                anstream::eprintln!("the conversation begins anew");
+            }
             "system" => {
                 self.system = (!rest.is_empty()).then(|| rest.to_owned());
                 self.messages.clear();
+                let is = self
+                    .system
+                    .as_deref()
+                    .unwrap_or("the model's own, if it has one");
+                anstream::eprintln!(
+                    "{NAME}system{NAME:#} {}; the conversation begins anew",
+                    plain(is)
+                );
             }
             "set" => match rest.split_once(char::is_whitespace) {
                 Some((name, value)) => {
@@ -194,6 +221,7 @@ impl Chat {
                     changed.check(self.assistant.model.config().vocab_size)?;
                     self.sampling = changed;
                     self.changed.push(set);
+                    anstream::eprintln!("{name} is {}", plain(value.trim()));
                 }
                 None if rest.is_empty() => {
                     anstream::eprintln!("{}", serde_json::to_string_pretty(&self.sampling)?);
@@ -246,6 +274,7 @@ impl Chat {
                 }
                 std::fs::write(rest, text + "\n")
                     .map_err(|error| input_fault(format!("{rest} cannot be written: {error}")))?;
+                anstream::eprintln!("{} turns are in {}", self.messages.len(), plain(rest));
             }
             _ => {
                 return Err(input_fault(format!(

@@ -1,6 +1,6 @@
 //! `retune serve`: a model and its adapters behind OpenAI's HTTP API.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=FOLDER", value_parser = named_folder)]
     adapter: Vec<(String, PathBuf)>,
     /// The address to listen on
-    #[arg(long, default_value = "127.0.0.1")]
+    #[arg(long, default_value = "127.0.0.1", value_parser = address)]
     host: IpAddr,
     /// The port to listen on, or if it is taken the next that is free
     #[arg(long, value_name = "N", default_value = "7860")]
@@ -103,6 +103,16 @@ const GPU_CACHE_TOKENS: usize = 262_144;
 
 /// How long work that nobody waits for any more may hold up the end.
 const LEFT_OVER: Duration = Duration::from_secs(1);
+
+/// An IP address, or the name that every machine has for itself.
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        _ => text.parse().map_err(|_| {
+            "expected an IP address, such as 127.0.0.1 for this machine or 0.0.0.0 for all that reach it".to_owned()
+        }),
+    }
+}
 
 fn named_folder(text: &str) -> std::result::Result<(String, PathBuf), String> {
     match text.split_once('=') {

@@ -210,14 +210,13 @@ fn what_cannot_be_asked_is_a_clear_error() {
 /// which of them comes first is a matter of rounding.
 pub(crate) fn tuned() -> Folder {
     let folder = trained();
-    let base = folder.read("run/best");
-    let base = format!("run/{base}");
     let data = folder.read("data.jsonl").replace("few", "free");
     folder.write("data.jsonl", &data);
     let train = [
         "train",
         "--model",
-        &base,
+        // Its best checkpoint.
+        "run",
         "--data",
         "data.jsonl",
         "--output_dir",
@@ -314,6 +313,41 @@ fn chat_goes_from_a_model_to_its_adapter() {
         "{outcome}"
     );
     assert!(outcome.contains("nowhere is not there"), "{outcome}");
+}
+
+#[test]
+fn chat_says_why_an_answer_ends_and_what_was_changed() {
+    let folder = trained();
+    let typed = "How many are 3?\n/set max_new_tokens 2\nHow many are 4?\n/system Be brief.\n/save talk.json\n/exit\n";
+    let outcome = folder.outcome_of(&["chat", "run", "--greedy"], typed);
+    let (said, told) = outcome.split_once("--- stderr").expect("both");
+    assert!(said.contains("They are few.\n"), "{outcome}");
+    assert!(
+        told.contains("max_new_tokens is 2\ncut here: max_new_tokens is 2; /set max_new_tokens 8 allows more\n"),
+        "{outcome}"
+    );
+    assert!(
+        told.contains("system Be brief.; the conversation begins anew\n"),
+        "{outcome}"
+    );
+    assert!(told.contains("0 turns are in talk.json\n"), "{outcome}");
+    assert_eq!(told.matches("cut here").count(), 1, "{outcome}");
+}
+
+#[test]
+fn data_are_looked_at_with_the_tokenizer_of_an_adapters_base() {
+    let folder = tuned();
+    let stats = |model: &str| {
+        let told = folder.stdout(&["data", "stats", "data.jsonl", "--model", model]);
+        told.replace(", from the cache", "")
+    };
+    assert_eq!(stats("lora"), stats("run"));
+    assert_eq!(stats("run"), stats("model"));
+    let refused = folder.refusal(&["data", "lint", "data.jsonl", "--model", "Qwen/Qwen3-0.6B"]);
+    assert!(
+        refused.contains("hf download Qwen/Qwen3-0.6B --local-dir Qwen3-0.6B"),
+        "{refused}"
+    );
 }
 
 #[test]

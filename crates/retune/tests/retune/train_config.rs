@@ -90,6 +90,27 @@ fn settings_of_the_builtin_base_that_others_make_void_are_printed_as_comments() 
 }
 
 #[test]
+fn what_has_no_effect_of_another_programs_file_is_told_with_the_reason() {
+    let folder = Folder::new();
+    let rows: Vec<_> = (0..8)
+        .map(|number| row(&format!("{number}?"), "Yes."))
+        .collect();
+    folder.write("data.jsonl", &lines(&rows));
+    let theirs = "model_name_or_path: builtin\ndataset: data.jsonl\nval_size: 0\nstage: sft\n\
+        plot_loss: true\nreport_to: none\nbf16: false\nmax_steps: -1\n";
+    folder.write("theirs.yaml", theirs);
+    let told = folder.stdout(&["plan", "theirs.yaml", "--trust_remote_code", "true"]);
+    for line in [
+        "left out   stage: answers are learned unless train_on says otherwise",
+        "           plot_loss, report_to: logs are files in output_dir, TensorBoard's among them",
+        "           trust_remote_code: no code of a model's folder is ever run",
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line} in {told}");
+    }
+    assert!(told.contains(", f32\n"), "{told}");
+}
+
+#[test]
 fn options_and_arguments_go_over_the_file() {
     let folder = Folder::new();
     folder.write("train.yaml", "r: 4\nseed: 1\nnum_train_epochs: 2\n");

@@ -93,7 +93,7 @@ fn wrong_values_are_named_by_their_path() {
         ),
         (
             say(json!({"role": "assistant", "content": "a", "weight": "0"})),
-            "field `messages[1].weight`: expected a number, found text",
+            "field `messages[1].weight`: expected 0 or 1",
         ),
         (
             say(json!({"role": "assistant", "tool_calls": {}})),

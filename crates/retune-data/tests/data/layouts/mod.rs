@@ -259,8 +259,11 @@ fn a_weight_of_zero_is_not_learned_from() {
         ("weight", json!(0.0), false),
         ("weight", json!(null), true),
         ("loss_weight", json!(0), false),
-        ("loss_weight", json!(0.5), true),
+        ("loss_weight", json!(1.0), true),
         ("loss_weight", json!(false), false),
+        ("loss", json!(false), false),
+        ("training", json!(false), false),
+        ("train", json!(true), true),
     ] {
         let rows = [
             json!({"messages": [{"role": "assistant", "content": "a", key: weight}]}),
@@ -274,6 +277,39 @@ fn a_weight_of_zero_is_not_learned_from() {
             assert_eq!(conversation.messages[0].learn, learn, "{row}");
         }
     }
+}
+
+#[test]
+fn a_part_of_a_weight_is_refused() {
+    let message = json!({"role": "assistant", "content": "a", "weight": 0.5});
+    let found = fault(&json!({"messages": [message]}));
+    assert!(
+        found.contains("messages[0].weight") && found.contains("expected 0 or 1"),
+        "{found}"
+    );
+}
+
+#[test]
+fn thoughts_and_calls_have_several_names() {
+    let message = |row: &Json| match content(row).1 {
+        Content::Conversation(conversation) => conversation.messages[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    for name in ["reasoning_content", "reasoning", "thinking"] {
+        let turn = json!({"role": "assistant", "content": "a", name: "so"});
+        let read = message(&json!({"messages": [turn]}));
+        assert_eq!(
+            read.extra.get("reasoning_content"),
+            Some(&json!("so")),
+            "{name}"
+        );
+    }
+    let call = json!({"name": "f", "arguments": "{\"x\": 1}"});
+    let old = json!({"role": "assistant", "content": null, "function_call": call});
+    let new = json!({"role": "assistant", "content": null, "tool_calls": [{"function": call}]});
+    let [old, new] = [old, new].map(|turn| message(&json!({"messages": [turn]})));
+    assert_eq!(old.tool_calls, new.tool_calls);
+    assert_eq!(old.tool_calls.len(), 1);
 }
 
 #[test]

@@ -160,9 +160,16 @@ fn check_language(code: Option<&str>) -> Result<()> {
         let base = code.split('-').next().unwrap_or_default();
         (2..=3).contains(&base.len()) && base.chars().all(|c| c.is_ascii_lowercase())
     };
-    match code.filter(|code| !is_code(code)) {
+    // What people write who think of a country.
+    let meant = match code {
+        Some("cn") => "did you mean zh?",
+        Some("jp") => "did you mean ja?",
+        Some("kr") => "did you mean ko?",
+        _ => "such as zh, en, ja",
+    };
+    match code.filter(|code| !is_code(code) || meant.starts_with("did")) {
         Some(code) => Err(input_fault(format!(
-            "{code:?} is no code of a language\nhint: such as zh, en, ja"
+            "{code:?} is no code of a language\nhint: {meant}"
         ))),
         None => Ok(()),
     }

@@ -9,7 +9,7 @@ use retune_train::{Changes, Checkpoint, RunLock, RunLog, TrainConfig, Which, has
 use super::args::{Beginning, printed};
 use super::{Args, config, device, opened, planned, prepared, show, train};
 use crate::outcome::input_fault;
-use crate::output::{heard, plain, say, thousands};
+use crate::output::{heard, plain, say, thousands, typed};
 
 /// Goes on with the run in the settings' output folder.
 pub(super) fn run(which: &str, args: &Args) -> Result<()> {
@@ -147,16 +147,16 @@ pub(super) fn check_unused(output: &Path) -> Result<()> {
     }
     let found = Checkpoint::find(output, &Which::Last);
     drop(lock);
-    let folder = output.display();
+    let (folder, named) = (output.display(), typed(output));
     let own = "give this one its own folder with output_dir, or delete that one";
     Err(input_fault(match found {
         Ok(found) if found.checkpoint.step() < found.checkpoint.total_steps() => format!(
-            "{folder} holds a run that ended behind step {} of {}\nhint: retune train --resume --output_dir {folder} goes on with it; or {own}",
+            "{folder} holds a run that ended behind step {} of {}\nhint: retune train --resume --output_dir {named} goes on with it; or {own}",
             thousands(found.checkpoint.step()),
             thousands(found.checkpoint.total_steps())
         ),
         Ok(found) => format!(
-            "{folder} holds a run that is done\nhint: retune train --resume --output_dir {folder} --allow-changed --max_steps {} goes on with it; or {own}",
+            "{folder} holds a run that is done\nhint: retune train --resume --output_dir {named} --allow-changed --max_steps {} goes on with it; or {own}",
             2 * found.checkpoint.total_steps()
         ),
         Err(error) => format!("{folder} holds another run. {error}\nhint: {own}"),

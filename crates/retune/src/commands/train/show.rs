@@ -18,7 +18,7 @@ use retune_train::{Ending, Plan, Prepared, TrainConfig, Trainer, has_saved};
 use crate::builtin;
 use crate::chart::{Chart, svg, terminal};
 use crate::outcome::input_fault;
-use crate::output::{computed_on, plain, thousands, write_report};
+use crate::output::{computed_on, plain, thousands, typed, write_report};
 use crate::signals;
 
 const HEAD: Style = Style::new().bold();
@@ -276,11 +276,11 @@ pub(crate) fn end(trainer: &Trainer, ending: Ending, device: &Device) -> Result<
 /// What to type next, behind `steps` steps.
 pub(crate) fn next(config: &TrainConfig, steps: u64, ending: Ending) -> Result<()> {
     let mut out = anstream::stdout().lock();
-    let output = config.output_dir.display();
+    let output = typed(&config.output_dir);
     line(&mut out, "next", format!("retune chat {output}"))?;
     // On what it did not learn from, if that is a file.
     if let Some(held_out) = config.validation_data.first() {
-        let held_out = held_out.display();
+        let held_out = typed(held_out);
         line(
             &mut out,
             "",
@@ -315,7 +315,7 @@ pub(crate) fn stopped(trainer: &Trainer, signal: i32) -> Result<()> {
         false => "before there was a checkpoint; the same command begins again".to_owned(),
         true => format!(
             "retune train --resume --output_dir {} goes on",
-            output.display()
+            typed(output)
         ),
     };
     let name = signals::name(signal);

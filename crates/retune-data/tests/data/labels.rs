@@ -142,7 +142,7 @@ fn a_folder_that_is_no_model_is_named() {
     );
     std::fs::remove_file(path.join("tokenizer.json")).unwrap();
     assert!(
-        message(path).contains("tokenizer.json cannot be read"),
+        message(path).contains("holds no tokenizer.json\nhint: name a model"),
         "{}",
         message(path)
     );

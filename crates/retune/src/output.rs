@@ -33,7 +33,8 @@ pub(crate) fn answer_text(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A path as it is typed: in quotes if it has spaces, which every shell understands.
+/// A path as it is typed: in quotes if it has spaces. Other marks of shells are left to who
+/// has them in the names of files.
 pub(crate) fn typed(path: &Path) -> String {
     let text = path.display().to_string();
     match text.contains(char::is_whitespace) {

@@ -188,7 +188,8 @@ fn products_without_rows_are_nothing() {
 #[cfg_attr(miri, ignore = "too many numbers")]
 fn rows_that_are_multiplied_in_several_parts_equal_those_alone() {
     let (m, k, n) = (301, 17_600, 70);
-    for device in FAST.iter() {
+    // A GPU's library chooses by the number of rows.
+    for device in FAST.iter().filter(|device| !device.is_cuda()) {
         let numbers = Numbers::new(device, DType::BF16, 7);
         let (a, b) = (numbers.tensor(&[m, k]), numbers.tensor(&[n, k]));
         let rows = a.to_f32_vec();
@@ -202,10 +203,7 @@ fn rows_that_are_multiplied_in_several_parts_equal_those_alone() {
         let all = product(&rows);
         for row in [0, 150, 151, 239, 240, 300] {
             let alone = product(&rows[row * k..][..k]);
-            // A GPU's library chooses by the number of rows.
-            if !device.is_cuda() {
-                assert_eq!(all[row * n..][..n], alone, "row {row} on {}", device.name());
-            }
+            assert_eq!(all[row * n..][..n], alone, "row {row} on {}", device.name());
         }
     }
 }

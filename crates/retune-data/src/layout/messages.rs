@@ -8,14 +8,10 @@ use crate::error::Result;
 use crate::sample::{Content, Conversation, Message, Role, tool_call};
 use crate::source::parse_text;
 
-/// What templates may ask for beside role and content, under the names that data have for it.
-const EXTRA: [(&str, &str); 5] = [
-    ("name", "name"),
-    ("tool_call_id", "tool_call_id"),
-    ("reasoning_content", "reasoning_content"),
-    ("reasoning", "reasoning_content"),
-    ("thinking", "reasoning_content"),
-];
+/// What the assistant thinks before it answers, as templates call it.
+const THOUGHTS: &str = "reasoning_content";
+/// What templates may ask for beside role and content.
+const EXTRA: [&str; 3] = ["name", "tool_call_id", THOUGHTS];
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Content> {
     let column = fields.column("messages");
@@ -80,11 +76,16 @@ pub(super) fn message(fields: &Fields<'_>, item: &Json, field: &str) -> Result<M
         return Err(fields.unexpected(&field, "text", &Json::Null).into());
     }
     message.learn = learns(fields, item, field)?;
-    for (name, meaning) in EXTRA {
+    for name in EXTRA {
         if let Some(value) = parts.get(name).filter(|value| !value.is_null()) {
-            let known = message.extra.entry(meaning);
-            known.or_insert_with(|| value.clone());
+            message.extra.insert(name.to_owned(), value.clone());
         }
+    }
+    // Under other names, thoughts that are text; a switch may have these names as well.
+    let thoughts = [THOUGHTS, "reasoning", "thinking"].into_iter();
+    let mut thoughts = thoughts.filter_map(|name| parts.get(name)?.as_str());
+    if let Some(thoughts) = thoughts.find(|text| !text.is_empty()) {
+        message.extra.insert(THOUGHTS.to_owned(), thoughts.into());
     }
     Ok(message)
 }
@@ -148,7 +149,10 @@ fn content(fields: &Fields<'_>, parts: &Map<String, Json>, field: &str) -> Resul
 }
 
 fn calls(fields: &Fields<'_>, parts: &Map<String, Json>, field: &str) -> Result<Vec<Json>> {
-    let list = match parts.get("tool_calls") {
+    let calls = parts
+        .get("tool_calls")
+        .filter(|calls| **calls != Json::Array(Vec::new()));
+    let list = match calls {
         None | Some(Json::Null) => {
             // OpenAI's older form, of a single call.
             let single = parts.get("function_call").filter(|call| !call.is_null());

@@ -48,8 +48,9 @@ pub(super) fn check(field: &Field, node: &Node) -> Result<Json, Vec<Fault>> {
 fn one(field: &Field, node: &Node) -> Result<Json, Fault> {
     let optional = field.default.is_null();
     match (&field.kind, &node.value) {
-        // Hugging Face's word for none.
+        // Hugging Face's words for none and for all.
         (Kind::Whole { .. }, Value::Whole(-1)) if field.name == "max_steps" => Ok(Json::Null),
+        (Kind::Whole { .. }, Value::Null) if field.name == "save_total_limit" => Ok(Json::from(0)),
         (_, Value::Null) if optional => Ok(Json::Null),
         (_, Value::Null) => Err(wrong(field, node).hint("leave it out for the default")),
         (Kind::Bool, Value::Bool(value)) => Ok(Json::Bool(*value)),

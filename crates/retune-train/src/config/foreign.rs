@@ -26,7 +26,11 @@ pub(super) enum Meaning {
     /// These settings.
     Settings(Vec<(&'static Field, Node)>),
     /// What retune does not do, and what to write instead.
-    Refused(String),
+    Refused {
+        /// Whether another value would do.
+        value: bool,
+        hint: String,
+    },
 }
 
 /// Settings without effect if they have one of the `words`, or whatever they have.
@@ -80,18 +84,24 @@ const IDLE: &[Idle] = &[
         reason: "tokenised data are known again by their contents, and made anew where those changed",
     },
     Idle {
+        names: &["packing", "neat_packing", "sample_packing"],
+        words: ANY,
+        reason: "samples are always packed, and do not see each other; per_device_train_batch_size counts samples, not packed sequences",
+    },
+    Idle {
+        names: &["group_by_length"],
+        words: ANY,
+        reason: "a step's samples are drawn at random; there is no padding to spare",
+    },
+    Idle {
         names: &[
-            "group_by_length",
-            "packing",
-            "neat_packing",
-            "sample_packing",
             "eval_sample_packing",
             "pad_to_sequence_len",
             "pad_to_multiple_of",
             "dataloader_drop_last",
         ],
         words: ANY,
-        reason: "samples are always packed, without padding between them, and do not see each other",
+        reason: "there is no padding",
     },
     Idle {
         names: &[
@@ -127,7 +137,7 @@ const IDLE: &[Idle] = &[
     Idle {
         names: &["template"],
         words: ANY,
-        reason: "the model's own chat template is used; chat_template: FILE is another",
+        reason: "the model's own chat template is used, which may write prompts otherwise; chat_template: FILE is another",
     },
     Idle {
         names: &[
@@ -173,14 +183,19 @@ const IDLE: &[Idle] = &[
         reason: "the adapter is written in PEFT's format with it",
     },
     Idle {
-        names: &["strict", "remove_unused_columns", "do_train"],
+        names: &["strict", "remove_unused_columns"],
         words: ANY,
-        reason: "retune train checks all settings, takes the columns that it needs, and trains",
+        reason: "all settings are checked, and of data the columns are taken that are needed",
+    },
+    Idle {
+        names: &["do_train"],
+        words: &["true"],
+        reason: "retune train trains",
     },
     Idle {
         names: &["loss_watchdog_threshold", "loss_watchdog_patience"],
         words: ANY,
-        reason: "on_nonfinite says what becomes of a run that breaks",
+        reason: "a run ends by itself where its loss is not finite; early_stopping_patience ends others",
     },
     Idle {
         names: &["do_eval"],
@@ -221,19 +236,6 @@ const IDLE: &[Idle] = &[
         words: &["none"],
         reason: "LoRA trains no biases",
     },
-    Idle {
-        names: &[
-            "fp16",
-            "load_in_8bit",
-            "load_in_4bit",
-            "use_dora",
-            "push_to_hub",
-            "mask_history",
-            "lora_target_linear",
-        ],
-        words: &["false"],
-        reason: "it is off without it",
-    },
 ];
 
 /// A setting with a value that are ours under other names: key and word, setting and value.
@@ -244,9 +246,7 @@ const SAME: &[(&str, &str, &str, &str)] = &[
     ("pure_bf16", "true", "precision", "bf16"),
     ("stage", "pt", "train_on", "whole-text"),
     ("train_on_inputs", "true", "train_on", "whole-text"),
-    ("train_on_inputs", "false", "train_on", "all-answers"),
     ("train_on_prompt", "true", "train_on", "whole-text"),
-    ("train_on_prompt", "false", "train_on", "all-answers"),
     ("mask_history", "true", "train_on", "last-answer"),
     ("lora_target_linear", "true", "target_modules", "all-linear"),
     ("adapter", "lora", "finetuning_type", "lora"),
@@ -266,6 +266,24 @@ const SAME: &[(&str, &str, &str, &str)] = &[
 
 /// Settings of several names in one text, with commas between them, as LLaMA-Factory has them.
 const LISTS: &[&str] = &["dataset", "eval_dataset", "lora_target", "target_modules"];
+
+/// Axolotl's types of data, with our names of their layouts.
+const LAYOUTS: &[(&str, &str)] = &[
+    ("alpaca", "alpaca"),
+    ("sharegpt", "sharegpt"),
+    ("chat_template", "messages"),
+    ("completion", "text"),
+];
+
+/// What cannot be switched off.
+const ALWAYS_ON: &[&str] = &[
+    "do_train",
+    "eval_strategy",
+    "evaluation_strategy",
+    "save_strategy",
+    "logging_strategy",
+    "stage",
+];
 
 const NO_QUANTISATION: &str =
     "leave it out; weights are not quantised. precision: bf16 halves them";
@@ -291,6 +309,10 @@ const ABSENT: &[(&str, &str)] = &[
     (
         "batch_size",
         "write per_device_train_batch_size and gradient_accumulation_steps",
+    ),
+    (
+        "do_train",
+        "leave it out; retune eval and retune generate do not train",
     ),
     ("optim", "leave it out; AdamW is the optimizer"),
     ("optimizer", "leave it out; AdamW is the optimizer"),
@@ -398,42 +420,33 @@ pub(super) fn hint(name: &str) -> Option<String> {
 pub(super) fn meaning(name: &str, node: &Node) -> Meaning {
     let word = word(&node.value);
     let word = word.as_deref();
+    let here = |value| Node {
+        value,
+        mark: node.mark,
+    };
     let same = SAME
         .iter()
         .find(|(key, value, _, _)| *key == name && Some(*value) == word);
     if let Some((_, _, setting, value)) = same
         && let Some(field) = field(setting)
+        // Elsewhere, `adapter` is the folder of one.
         && !(name == "adapter" && Path::new(value).exists())
     {
-        let value = Value::Text((*value).to_owned());
-        return Meaning::Settings(vec![(
-            field,
-            Node {
-                value,
-                mark: node.mark,
-            },
-        )]);
+        return Meaning::Settings(vec![(field, here(Value::Text((*value).to_owned())))]);
     }
     if LISTS.contains(&name)
         && let Value::Text(text) = &node.value
         && text.contains(',')
+        && !text.starts_with('[')
         && let Some(field) = names::meaning(name)
     {
-        let part = |text: &str| Node {
-            value: Value::Text(text.trim().to_owned()),
-            mark: node.mark,
-        };
-        let value = Value::List(text.split(',').map(part).collect());
-        return Meaning::Settings(vec![(
-            field,
-            Node {
-                value,
-                mark: node.mark,
-            },
-        )]);
+        let part = |text: &str| here(Value::Text(text.trim().to_owned()));
+        let list = Value::List(text.split(',').map(part).collect());
+        return Meaning::Settings(vec![(field, here(list))]);
     }
     if name == "adapter" && word == Some("qlora") && !Path::new("qlora").exists() {
-        return Meaning::Refused(format!("write adapter: lora. {NO_QUANTISATION}"));
+        let hint = format!("write adapter: lora. {NO_QUANTISATION}");
+        return Meaning::Refused { value: true, hint };
     }
     let Some(hint) = hint(name) else {
         return Meaning::Unknown;
@@ -444,11 +457,25 @@ pub(super) fn meaning(name: &str, node: &Node) -> Meaning {
     });
     match idle {
         Some(idle) => Meaning::Nothing(idle.reason),
-        None if word == Some("") => Meaning::Nothing("nothing is asked for"),
-        None if name == "datasets" => {
-            datasets(node).map_or(Meaning::Refused(hint), Meaning::Settings)
+        None if is_off(&node.value) && !ALWAYS_ON.contains(&name) => {
+            Meaning::Nothing("it is off without it")
         }
-        None => Meaning::Refused(hint),
+        None => {
+            let passes = IDLE.iter().any(|idle| idle.names.contains(&name));
+            let value = passes || name == "datasets" || SAME.iter().any(|(key, ..)| *key == name);
+            let settings = datasets(node).filter(|_| name == "datasets");
+            settings.map_or(Meaning::Refused { value, hint }, Meaning::Settings)
+        }
+    }
+}
+
+/// Whether a value switches off what it is of, as the YAML of other programs has it.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::List(items) => items.is_empty(),
+        Value::Map(entries) => entries.is_empty(),
+        Value::Whole(0) => true,
+        _ => matches!(word(value).as_deref(), Some("" | "false" | "no" | "off")),
     }
 }
 
@@ -479,23 +506,27 @@ fn datasets(node: &Node) -> Option<Vec<(&'static Field, Node)>> {
             match (entry.key.as_str(), word(&entry.node.value)?.as_str()) {
                 ("path", _) => files.push(entry.node.clone()),
                 // The file itself says what it is.
-                ("ds_type", _) | ("split", "train") | ("type", "chat_template" | "completion") => {}
-                ("type", "alpaca" | "sharegpt") => layout = Some(entry.node.clone()),
+                ("ds_type", _) | ("split", "train") => {}
+                ("type", kind) => {
+                    let (_, name) = LAYOUTS.iter().find(|(theirs, _)| *theirs == kind)?;
+                    layout = Some(*name);
+                }
                 _ => return None,
             }
         }
         layouts.push(layout);
     }
-    let first = layouts.first()?.clone();
-    let name = |layout: &Option<Node>| layout.as_ref().map(|node| node.value.clone());
-    if files.len() != items.len() || layouts.iter().any(|layout| name(layout) != name(&first)) {
+    let first = *layouts.first()?;
+    if files.len() != items.len() || layouts.iter().any(|layout| *layout != first) {
         return None;
     }
-    let data = Node {
-        value: Value::List(files),
+    let here = |value| Node {
+        value,
         mark: node.mark,
     };
-    let mut settings = vec![(field("data")?, data)];
-    settings.extend(field("layout").zip(first));
+    let mut settings = vec![(field("data")?, here(Value::List(files)))];
+    if let Some(name) = first {
+        settings.push((field("layout")?, here(Value::Text(name.to_owned()))));
+    }
     Some(settings)
 }

@@ -194,7 +194,8 @@ impl Given {
         for entry in entries {
             let place = source::place(path, Some(entry.mark));
             for (field, node) in self.meant(&entry.key, &entry.node, &place, mistakes) {
-                if let Some(line) = seen.get(field.name.as_str()) {
+                let same = node.as_ref().is_some_and(|node| self.says(field, node));
+                if let Some(line) = seen.get(field.name.as_str()).filter(|_| !same) {
                     let mut problem = format!("is given twice, first in line {line}");
                     if entry.key != field.name {
                         problem = format!("means {}, which {problem}", field.name);
@@ -208,6 +209,31 @@ impl Given {
                 let node = node.as_ref().unwrap_or(&entry.node);
                 self.add(field, &entry.key, place.clone(), node, at, mistakes);
             }
+        }
+        self.add_axolotls_default(path, entries);
+    }
+
+    /// Whether `field` has the value of `node` already.
+    fn says(&self, field: &Field, node: &Node) -> bool {
+        let setting = self.settings.get(field.name.as_str());
+        let value = check::check(field, node).ok();
+        setting.is_some_and(|setting| Some(&setting.value) == value.as_ref())
+    }
+
+    /// A file of Axolotl's that names no kind of adapter asks for all weights.
+    fn add_axolotls_default(&mut self, path: &Path, entries: &[Entry]) {
+        let datasets = entries.iter().find(|entry| entry.key == "datasets");
+        let of_adapter = ["finetuning_type", "adapter"];
+        let named = of_adapter
+            .iter()
+            .any(|name| self.settings.contains_key(name));
+        if let Some(datasets) = datasets.filter(|_| !named) {
+            let setting = Setting {
+                place: source::place(path, Some(datasets.mark)),
+                key: "datasets".to_owned(),
+                value: Json::from("full"),
+            };
+            self.settings.insert("finetuning_type", setting);
         }
     }
 
@@ -230,8 +256,11 @@ impl Given {
                 let key = key.to_owned();
                 self.passed_over.push(PassedOver { key, reason });
             }
-            Meaning::Refused(hint) => {
-                let problem = "there is no such setting";
+            Meaning::Refused { value, hint } => {
+                let problem = match value {
+                    true => format!("retune does not take {}", node.value.in_words()),
+                    false => NO_SETTING.to_owned(),
+                };
                 mistakes.push(Mistake::new(place.clone(), key, problem).hint(hint));
             }
             Meaning::Unknown => match names::meaning(&name) {
@@ -325,6 +354,8 @@ impl Given {
     }
 }
 
+const NO_SETTING: &str = "there is no such setting";
+
 /// First the file from top to bottom, then the command line, then what is missing.
 fn in_order(mut mistakes: Vec<Mistake>) -> Error {
     mistakes.sort_by_key(|mistake| match &mistake.place {
@@ -336,7 +367,7 @@ fn in_order(mut mistakes: Vec<Mistake>) -> Error {
 }
 
 fn unknown(place: Place, key: &str) -> Mistake {
-    let mistake = Mistake::new(place, key, "there is no such setting");
+    let mistake = Mistake::new(place, key, NO_SETTING);
     let general = "retune train --print-config shows all settings";
     mistake.hint(names::advice(key).unwrap_or_else(|| general.to_owned()))
 }

@@ -95,9 +95,9 @@ pub(in crate::cpu) trait Factor: Element {
     /// The kernel of a tier.
     fn kernel(tier: Tier) -> Kernel<Self>;
 
-    /// How products of many rows are computed where the tier has no
+    /// How products of many rows and columns are computed where the tier has no
     /// instruction for this type: a piece of the panel is widened once for all
-    /// tiles of a task, and a tile's rows once for all columns of the panel.
+    /// tiles of a task, and rows once for all panels.
     fn widening(tier: Tier) -> Option<Widening<Self>>;
 
     /// Compresses the panels of a matrix, where that can be done and gains something.
@@ -124,7 +124,7 @@ pub(in crate::cpu) type CompressedKernel<E> = unsafe fn(&Tile<E>, Piece<'_>);
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Widening<E> {
     pub(in crate::cpu) kernel: Kernel<f32>,
-    /// Widens a row of whole groups.
+    /// Widens rows of whole groups.
     pub(in crate::cpu) row: fn(Tier, &[E], &mut [f32]),
     /// Widens a piece of a panel; the number is its width.
     pub(in crate::cpu) piece: fn(Tier, &[E], usize, &mut [f32]),

@@ -304,8 +304,13 @@ fn thoughts_and_calls_have_several_names() {
             "{name}"
         );
     }
+    let turn =
+        json!({"role": "assistant", "content": "a", "thinking": true, "reasoning_content": ""});
+    let read = message(&json!({"messages": [turn]}));
+    assert_eq!(read.extra.get("reasoning_content"), Some(&json!("")));
     let call = json!({"name": "f", "arguments": "{\"x\": 1}"});
-    let old = json!({"role": "assistant", "content": null, "function_call": call});
+    let old =
+        json!({"role": "assistant", "content": null, "function_call": call, "tool_calls": []});
     let new = json!({"role": "assistant", "content": null, "tool_calls": [{"function": call}]});
     let [old, new] = [old, new].map(|turn| message(&json!({"messages": [turn]})));
     assert_eq!(old.tool_calls, new.tool_calls);

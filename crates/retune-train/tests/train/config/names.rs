@@ -1,9 +1,9 @@
 //! Names of settings and of values: other programs', and misspelt ones.
 
-use retune_train::config::{ALIASES, Precision, fields, foreign_names};
+use retune_train::config::{ALIASES, FinetuningType, Precision, fields, foreign_names};
 use retune_train::{Error, TrainConfig};
 
-use super::{given, load, load_with, mistakes};
+use super::{given, load, load_with, mistakes, problems};
 
 #[test]
 fn names_of_other_programs_are_understood() {
@@ -112,6 +112,57 @@ fn a_file_of_axolotl_is_taken_as_it_is() {
 }
 
 #[test]
+fn axolotl_trains_all_weights_where_no_adapter_is_named() {
+    for (text, full) in [
+        (
+            "datasets: [{path: a.txt, type: completion}]\nadapter:\n",
+            true,
+        ),
+        ("datasets: [{path: a.txt, type: completion}]\n", true),
+        (
+            "datasets: [{path: a.txt, type: completion}]\nadapter: lora\n",
+            false,
+        ),
+        (
+            "datasets: [{path: a.txt, type: completion}]\nfinetuning_type: lora\n",
+            false,
+        ),
+        ("dataset: a.txt\n", false),
+    ] {
+        let config = load("a.yaml", text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(
+            config.finetuning_type == FinetuningType::Full,
+            full,
+            "{text}"
+        );
+        assert_eq!(
+            config.layout.is_some(),
+            text.contains("completion"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_switched_off_or_said_twice_in_one_sense_is_no_mistake() {
+    for text in [
+        "load_in_4bit: no\nfp16: 0\nuse_dora: false\npure_bf16: false\nresize_vocab: false\ndeepspeed:\nfsdp: []\nspecial_tokens: {}\n",
+        "train_on_prompt: false\nmask_history: true\n",
+        "bf16: true\npure_bf16: true\n",
+        "stage: pt\ntrain_on_prompt: true\n",
+        "save_total_limit: null\n",
+    ] {
+        let loaded = load("a.yaml", text);
+        assert!(loaded.is_ok(), "{text}: {loaded:?}");
+    }
+    let twice = problems(load("a.yaml", "bf16: true\nprecision: f32\n"));
+    assert_eq!(twice, ["precision: is given twice, first in line 1"]);
+    let list = given(&[("lora_target", "[q_proj, v_proj]")]);
+    let config = load_with("a.yaml", "", &list).expect("settings");
+    assert_eq!(config.target_modules, ["q_proj", "v_proj"]);
+}
+
+#[test]
 fn what_is_passed_over_is_known_with_the_reason() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let path = folder.path().join("a.yaml");
@@ -139,29 +190,62 @@ fn what_is_passed_over_is_known_with_the_reason() {
 
 #[test]
 fn what_would_change_the_run_is_refused_and_says_what_to_write() {
-    for (text, hint) in [
-        ("load_in_4bit: true", "weights are not quantised"),
-        ("adapter: qlora", "write adapter: lora"),
-        ("fp16: true", "write precision: bf16"),
-        ("optim: lion_32bit", "AdamW is the optimizer"),
-        ("stage: dpo", "for fine-tuning (sft)"),
-        ("eval_strategy: epoch", "eval_steps"),
-        ("use_dora: true", "there is LoRA"),
-        ("max_samples: 100", "max_steps"),
-        ("deepspeed: ds_z3_config.json", "one process"),
+    let none = "there is no such setting";
+    for (text, problem, hint) in [
+        ("load_in_4bit: true", none, "weights are not quantised"),
+        (
+            "adapter: qlora",
+            "retune does not take \"qlora\"",
+            "write adapter: lora",
+        ),
+        ("fp16: true", none, "write precision: bf16"),
+        (
+            "optim: lion_32bit",
+            "retune does not take \"lion_32bit\"",
+            "AdamW is the optimizer",
+        ),
+        (
+            "stage: dpo",
+            "retune does not take \"dpo\"",
+            "for fine-tuning (sft)",
+        ),
+        (
+            "do_train: false",
+            "retune does not take false",
+            "retune eval",
+        ),
+        (
+            "eval_strategy: epoch",
+            "retune does not take \"epoch\"",
+            "eval_steps",
+        ),
+        ("use_dora: true", none, "there is LoRA"),
+        ("max_samples: 100", none, "max_steps"),
+        ("deepspeed: ds_z3_config.json", none, "one process"),
         (
             "datasets: [{path: a, type: alpaca}, {path: b, type: sharegpt}]",
+            "retune does not take a list",
+            "write data: FILE",
+        ),
+        (
+            "datasets: [{path: a, type: completion}, {path: b, type: chat_template}]",
+            "retune does not take a list",
             "write data: FILE",
         ),
         (
             "datasets: [{path: a, roles_to_train: [assistant]}]",
+            "retune does not take a list",
             "write data: FILE",
         ),
-        ("datasets: a.json", "write data: FILE"),
+        (
+            "datasets: a.json",
+            "retune does not take \"a.json\"",
+            "write data: FILE",
+        ),
     ] {
         let found = mistakes(load("a.yaml", text));
         assert_eq!(found.len(), 1, "{text}");
-        assert_eq!(found[0].problem, "there is no such setting", "{text}");
+        assert_eq!(found[0].problem, problem, "{text}");
         let found = found[0].hint.as_deref().unwrap_or_default();
         assert!(found.contains(hint), "{text}: {found}");
     }

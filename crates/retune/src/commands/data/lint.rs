@@ -164,7 +164,6 @@ fn check_language(code: Option<&str>) -> Result<()> {
     let meant = match code {
         Some("cn") => "did you mean zh?",
         Some("jp") => "did you mean ja?",
-        Some("kr") => "did you mean ko?",
         _ => "such as zh, en, ja",
     };
     match code.filter(|code| !is_code(code) || meant.starts_with("did")) {

@@ -78,10 +78,16 @@ pub(crate) fn config(args: &TrainArgs) -> Result<Option<TrainConfig>> {
         None => (Purpose::Run, begin.resolved(&args.overrides)?),
     };
     let config = TrainConfig::load_over(&begin.defaults(), file, &overrides, purpose)?;
+    let passed_over = passed_over(file, &overrides);
+    if args.print.is_some() {
+        passed_over
+            .iter()
+            .for_each(|line| anstream::eprintln!("{line}"));
+    }
     if printed(args, &config)? {
         return Ok(None);
     }
-    tell_passed_over(file, &overrides)?;
+    passed_over.iter().try_for_each(say)?;
     tell_defaults(&config, file, &overrides)?;
     Ok(Some(config))
 }
@@ -183,8 +189,8 @@ pub(super) fn check_template(config: &TrainConfig, template: Option<&str>) {
     }
 }
 
-/// Says which settings of other programs have no effect, and why.
-fn tell_passed_over(file: Option<&Path>, overrides: &[Override]) -> Result<()> {
+/// Which settings of other programs have no effect, and why, in lines.
+fn passed_over(file: Option<&Path>, overrides: &[Override]) -> Vec<String> {
     let mut told: Vec<(&str, Vec<String>)> = Vec::new();
     for passed in TrainConfig::passed_over(file, overrides) {
         match told.iter_mut().find(|(reason, _)| *reason == passed.reason) {
@@ -192,11 +198,11 @@ fn tell_passed_over(file: Option<&Path>, overrides: &[Override]) -> Result<()> {
             None => told.push((passed.reason, vec![passed.key])),
         }
     }
-    for (index, (reason, keys)) in told.into_iter().enumerate() {
+    let line = |(index, (reason, keys)): (usize, (&str, Vec<String>))| {
         let label = if index == 0 { "left out" } else { "" };
-        say(format!("{label:<11}{}: {reason}", keys.join(", ")))?;
-    }
-    Ok(())
+        plain(&format!("{label:<11}{}: {reason}", keys.join(", ")))
+    };
+    told.into_iter().enumerate().map(line).collect()
 }
 
 /// Says which settings are not the usual ones, though nobody gave them.

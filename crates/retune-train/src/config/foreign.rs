@@ -445,7 +445,7 @@ pub(super) fn meaning(name: &str, node: &Node) -> Meaning {
         return Meaning::Settings(vec![(field, here(list))]);
     }
     if name == "adapter" && word == Some("qlora") && !Path::new("qlora").exists() {
-        let hint = format!("write adapter: lora. {NO_QUANTISATION}");
+        let hint = "write adapter: lora; weights are not quantised".to_owned();
         return Meaning::Refused { value: true, hint };
     }
     let Some(hint) = hint(name) else {

@@ -59,6 +59,11 @@ impl Message {
         }
     }
 
+    /// Whether the assistant says it.
+    fn is_answer(&self) -> bool {
+        self.role == Role::Assistant
+    }
+
     /// The object that chat templates get.
     pub fn to_json(&self) -> Json {
         let mut message = Map::new();
@@ -112,28 +117,23 @@ impl Conversation {
     /// The assistant's turns.
     pub fn answers(&self) -> impl Iterator<Item = &Message> {
         let answers = self.messages.iter();
-        answers.filter(|message| message.role == Role::Assistant)
+        answers.filter(|message| message.is_answer())
     }
 
     /// All that stands before the last assistant's turn, system prompt apart:
     /// what two rows have to share to ask the same.
     pub fn prompt(&self) -> String {
-        let last = self
-            .messages
-            .iter()
-            .rposition(|message| message.role == Role::Assistant)
-            .unwrap_or(self.messages.len());
-        said(&self.messages[..last])
+        said(self.before(self.messages.iter().rposition(Message::is_answer)))
     }
 
     /// All that stands before the first assistant's turn, system prompt apart.
     pub fn opening(&self) -> String {
-        let first = self
-            .messages
-            .iter()
-            .position(|message| message.role == Role::Assistant)
-            .unwrap_or(self.messages.len());
-        said(&self.messages[..first])
+        said(self.before(self.messages.iter().position(Message::is_answer)))
+    }
+
+    /// The turns before one; all of them if there is none.
+    fn before(&self, turn: Option<usize>) -> &[Message] {
+        &self.messages[..turn.unwrap_or(self.messages.len())]
     }
 
     /// The last thing that the assistant says, with its calls as JSON.

@@ -222,12 +222,11 @@ impl Given {
 
     /// A file of Axolotl's that names no kind of adapter asks for all weights.
     fn add_axolotls_default(&mut self, path: &Path, entries: &[Entry]) {
-        let datasets = entries.iter().find(|entry| entry.key == "datasets");
-        let of_adapter = ["finetuning_type", "adapter"];
-        let named = of_adapter
-            .iter()
-            .any(|name| self.settings.contains_key(name));
-        if let Some(datasets) = datasets.filter(|_| !named) {
+        let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+        // Also one that is refused.
+        let adapter = find("adapter").is_some_and(|entry| entry.node.value != source::Value::Null);
+        let named = adapter || find("finetuning_type").is_some();
+        if let Some(datasets) = find("datasets").filter(|_| !named) {
             let setting = Setting {
                 place: source::place(path, Some(datasets.mark)),
                 key: "datasets".to_owned(),

@@ -157,6 +157,11 @@ fn what_is_switched_off_or_said_twice_in_one_sense_is_no_mistake() {
     }
     let twice = problems(load("a.yaml", "bf16: true\nprecision: f32\n"));
     assert_eq!(twice, ["precision: is given twice, first in line 1"]);
+    let qlora = "datasets: [{path: a.json, type: alpaca}]\nadapter: qlora\nlora_r: 16\n";
+    assert_eq!(
+        problems(load("a.yaml", qlora)),
+        ["adapter: retune does not take \"qlora\""]
+    );
     let list = given(&[("lora_target", "[q_proj, v_proj]")]);
     let config = load_with("a.yaml", "", &list).expect("settings");
     assert_eq!(config.target_modules, ["q_proj", "v_proj"]);

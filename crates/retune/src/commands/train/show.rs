@@ -261,8 +261,9 @@ pub(crate) fn end(trainer: &Trainer, ending: Ending, device: &Device) -> Result<
         &mut out,
         "figures",
         format!(
-            "{0}/metrics.jsonl, {0}/loss.svg; tensorboard --logdir {0}",
-            output.display()
+            "{0}/metrics.jsonl, {0}/loss.svg; tensorboard --logdir {1}",
+            output.display(),
+            typed(output)
         ),
     )?;
     match eval.last() {

@@ -263,7 +263,7 @@ pub(crate) fn end(trainer: &Trainer, ending: Ending, device: &Device) -> Result<
         format!(
             "{0}/metrics.jsonl, {0}/loss.svg; tensorboard --logdir {1}",
             output.display(),
-            typed(output)
+            typed(&output)
         ),
     )?;
     match eval.last() {

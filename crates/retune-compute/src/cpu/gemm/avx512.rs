@@ -362,6 +362,31 @@ pub(super) unsafe fn unpack(
     }
 }
 
+/// The numbers of compressed groups, widened: the odd ones of a group's pairs, then the
+/// even ones.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) unsafe fn unpack_widened(
+    groups: &[[u8; GROUP_BYTES]],
+    codes: &[u8; 16],
+    targets: &mut [[f32; NUMBERS]],
+) {
+    let table = table(codes);
+    for (bytes, target) in groups.iter().zip(targets) {
+        // SAFETY: a group has its bytes, and a target room for eight registers.
+        unsafe {
+            let target = target.as_mut_ptr();
+            for (vector, pairs) in pairs(bytes.as_ptr(), table).into_iter().enumerate() {
+                let target = target.add(vector * VECTOR);
+                _mm512_storeu_ps(target, odd(pairs));
+                _mm512_storeu_ps(target.add(NUMBERS / 2), even(pairs));
+            }
+        }
+    }
+}
+
 /// Asks for one line of the memory that will be read next. Prefetching never
 /// faults, wherever it points.
 #[inline]

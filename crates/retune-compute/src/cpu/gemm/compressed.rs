@@ -8,7 +8,7 @@
 
 use half::bf16;
 
-use super::kernel::PANEL;
+use super::kernel::{PANEL, widen_piece};
 use super::panels::Matrix;
 use crate::Tier;
 use crate::backend::Storage;
@@ -231,6 +231,13 @@ impl Piece<'_> {
         Some((place, &self.exceptions[index * NUMBERS..][..NUMBERS]))
     }
 
+    /// All exceptions, as [`Self::exception`] tells them.
+    fn exceptions(&self) -> impl Iterator<Item = (usize, &[bf16; NUMBERS])> {
+        let places = self.places.iter();
+        let places = places.map(|place| *place as usize - self.first);
+        places.zip(self.exceptions.as_chunks::<NUMBERS>().0)
+    }
+
     /// Number `index` of the first group, if it is compressed.
     fn number(&self, index: usize) -> bf16 {
         let (half, byte) = place_of(index);
@@ -261,10 +268,29 @@ impl Piece<'_> {
     }
 
     fn put_exceptions(&self, targets: &mut [[bf16; NUMBERS]]) {
-        let exceptions = self.exceptions.as_chunks::<NUMBERS>().0;
-        for (place, numbers) in self.places.iter().zip(exceptions) {
-            targets[*place as usize - self.first] = *numbers;
+        for (place, numbers) in self.exceptions() {
+            targets[place] = *numbers;
         }
+    }
+
+    /// The panel's numbers, widened: the odd ones of a group's pairs, then the even ones.
+    pub(super) fn unpack_widened(&self, tier: Tier, target: &mut [f32]) {
+        let (targets, _) = target.as_chunks_mut::<NUMBERS>();
+        let (groups, _) = self.bytes.as_chunks::<GROUP_BYTES>();
+        assert_eq!(targets.len(), groups.len());
+        #[cfg(target_arch = "x86_64")]
+        if tier >= Tier::Avx512 {
+            // SAFETY: the processor can run the tier.
+            unsafe { super::avx512::unpack_widened(groups, self.table, targets) };
+            for (place, numbers) in self.exceptions() {
+                widen_piece(tier, numbers, PANEL, &mut targets[place]);
+            }
+            return;
+        }
+        scratch::with(groups.len() * NUMBERS, |numbers: &mut [bf16]| {
+            self.unpack(tier, numbers);
+            widen_piece(tier, numbers, PANEL, targets.as_flattened_mut());
+        });
     }
 }
 
@@ -310,6 +336,11 @@ mod tests {
                     let mut back = vec![bf16::ZERO; numbers.len()];
                     piece.unpack(other, &mut back);
                     assert!(back == numbers, "{tier}, {other}");
+                    let mut wide = vec![0.0; numbers.len()];
+                    piece.unpack_widened(other, &mut wide);
+                    let mut expected = vec![0.0; numbers.len()];
+                    widen_piece(Tier::Portable, &numbers, PANEL, &mut expected);
+                    assert!(wide == expected, "{tier}, {other}");
                 }
             }
         }

@@ -128,6 +128,8 @@ pub(in crate::cpu) struct Widening<E> {
     pub(in crate::cpu) row: fn(Tier, &[E], &mut [f32]),
     /// Widens a piece of a panel; the number is its width.
     pub(in crate::cpu) piece: fn(Tier, &[E], usize, &mut [f32]),
+    /// The same from a compressed piece.
+    pub(in crate::cpu) compressed: fn(Tier, Piece<'_>, &mut [f32]),
 }
 
 impl Factor for f32 {
@@ -194,6 +196,7 @@ impl Factor for bf16 {
             kernel: f32::kernel(tier),
             row: widen_row,
             piece: widen_piece,
+            compressed: |tier, piece, wide| piece.unpack_widened(tier, wide),
         })
     }
 
@@ -231,7 +234,7 @@ for_each_tier! {
 
     /// Widens rows of `width` pairs, each to a row of the odd ones and a row of
     /// the even ones.
-    fn widen_piece(from: &[bf16], width: usize, to: &mut [f32]) {
+    pub(super) fn widen_piece(from: &[bf16], width: usize, to: &mut [f32]) {
         for (from, to) in from.chunks_exact(2 * width).zip(to.chunks_exact_mut(2 * width)) {
             let (pairs, _) = from.as_chunks::<2>();
             let (odds, evens) = to.split_at_mut(width);

@@ -171,7 +171,9 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
             .as_ref()
             .map_or(0, |(_, b)| b.k.next_multiple_of(E::GROUP));
         let depth = K_BLOCK.min(self.b.k.next_multiple_of(E::GROUP));
-        let read_as_it_is = self.b.is_packed() || self.compressed.is_some();
+        let read_as_it_is = self.b.is_packed()
+            || matches!(self.b.source, Source::Compressed(_))
+                && (self.compressed.is_some() || self.widening.is_some());
         let piece = if read_as_it_is { 0 } else { depth * width };
         let wide_piece = self.widening.map_or(0, |_| depth * width);
         let sums = place.rows.len() * width;
@@ -256,22 +258,25 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
         space: &'s mut [E],
         wide: &'s mut [f32],
     ) -> Factors<'s, E> {
-        let groups = block.groups::<E>();
-        if let Some((kernel, compressed)) = self.compressed {
-            let first = block.k0 / E::GROUP;
-            let piece = compressed.piece(panel, (first, first + groups));
-            return Factors::Compressed(kernel, piece);
+        let (tier, range) = (self.tier, (block.k0, block.k1));
+        let (first, groups) = (block.k0 / E::GROUP, block.groups::<E>());
+        let compressed = |panels: &'s Compressed| panels.piece(panel, (first, first + groups));
+        if let Some((kernel, panels)) = self.compressed {
+            return Factors::Compressed(kernel, compressed(panels));
         }
-        let piece = self.b.piece(self.tier, panel, (block.k0, block.k1), space);
-        match self.widening {
-            None => Factors::Plain(piece),
-            Some(widening) => {
-                let (_, width) = panel_width(panel, self.b.n);
-                let wide = &mut wide[..groups * E::GROUP * width];
-                (widening.piece)(self.tier, piece, width, wide);
-                Factors::Wide(widening.kernel, wide)
+        let Some(widening) = self.widening else {
+            return Factors::Plain(self.b.piece(tier, panel, range, space));
+        };
+        let (_, width) = panel_width(panel, self.b.n);
+        let wide = &mut wide[..groups * E::GROUP * width];
+        match self.b.source {
+            Source::Compressed(panels) => (widening.compressed)(tier, compressed(panels), wide),
+            _ => {
+                let piece = self.b.piece(tier, panel, range, space);
+                (widening.piece)(tier, piece, width, wide);
             }
         }
+        Factors::Wide(widening.kernel, wide)
     }
 
     /// Adds a block's part of the sums of one tile.

@@ -1,8 +1,11 @@
 //! How a command ends: what is printed, and the exit code.
 
 use std::io::Write as _;
+use std::num::{IntErrorKind, ParseIntError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue};
 
 /// The user's input: arguments, files, values.
 const INPUT: u8 = 1;
@@ -13,12 +16,49 @@ const OURS: u8 = 2;
 /// which clap explains.
 pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
     // If even the terminal is gone, the code still tells.
-    let _ = error.print();
+    let _ = match wrong_value(error) {
+        Some(fault) => writeln!(std::io::stderr(), "error: {fault}"),
+        None => error.print(),
+    };
     if error.use_stderr() {
         ExitCode::from(INPUT)
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// What is wrong with an option's value, in the words of all other errors: for numbers, clap
+/// has those of Rust's library.
+fn wrong_value(error: &clap::Error) -> Option<String> {
+    let text = |kind| match error.get(kind)? {
+        ContextValue::String(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let (option, found) = (
+        text(ContextKind::InvalidArg)?,
+        text(ContextKind::InvalidValue)?,
+    );
+    let name = option.split(' ').next()?;
+    let cause = std::error::Error::source(error)?;
+    let said = cause.to_string();
+    let expected = match cause
+        .downcast_ref::<ParseIntError>()
+        .map(ParseIntError::kind)
+    {
+        Some(IntErrorKind::PosOverflow) => "a smaller number".to_owned(),
+        Some(_) => "a whole number from 0".to_owned(),
+        None => match said.split_once(" is not in ") {
+            Some((_, range)) => match range.split_once("..")? {
+                (least, "") => format!("a whole number from {least}"),
+                (least, most) => {
+                    let most = most.trim_start_matches('=');
+                    format!("a whole number from {least} to {most}")
+                }
+            },
+            None => said.strip_prefix("expected ")?.to_owned(),
+        },
+    };
+    Some(format!("{name}: expected {expected}, found {found}"))
 }
 
 /// A command that did its work and has said all there is to say, but found

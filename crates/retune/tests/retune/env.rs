@@ -41,6 +41,32 @@ fn help_of_env() {
 fn faulty_arguments_are_explained() {
     insta::assert_snapshot!(outcome(&["env", "--threads", "0"]));
     insta::assert_snapshot!(outcome(&["evn"]));
+    for (arguments, expected) in [
+        (
+            "generate x --top_k -1",
+            "--top_k: expected a whole number from 0, found -1",
+        ),
+        (
+            "generate x --seed 1e3",
+            "--seed: expected a whole number from 0, found 1e3",
+        ),
+        (
+            "serve x --port 99999",
+            "--port: expected a whole number from 0 to 65535, found 99999",
+        ),
+        (
+            "generate x --seed 99999999999999999999",
+            "--seed: expected a smaller number, found",
+        ),
+        (
+            "generate x --temperature warm",
+            "--temperature: expected a number, found warm",
+        ),
+    ] {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let shown = outcome(&arguments);
+        assert!(shown.contains(&format!("error: {expected}")), "{shown}");
+    }
 }
 
 #[test]

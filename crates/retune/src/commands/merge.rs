@@ -8,7 +8,7 @@ use retune_compute::ops::Segments;
 use retune_compute::{DType, Device};
 use retune_data::TOKENIZER_FILES;
 use retune_data::{Conversation, Message, Role, Tokenizer};
-use retune_generate::{Assistant, AssistantOptions, Sampling, Source};
+use retune_generate::{Assistant, AssistantOptions, Sampling, Source, TokenLogprobs, answer_all};
 use retune_model::{CONFIG_FILES, copy_files};
 use serde_json::{Value as Json, json};
 
@@ -158,74 +158,113 @@ fn describe(source: &Source, output: &Path, dtype: DType) -> Result<()> {
     )
 }
 
-/// The logits behind a prompt, and the beginning of the answer to it.
-type Asked = (Vec<f32>, Vec<u32>);
+/// What a model says to a prompt.
+struct Said {
+    prompt: String,
+    /// The logits behind it.
+    logits: Vec<f32>,
+    /// The beginning of the greedy answer, with the two most likely tokens at each place.
+    answer: Vec<TokenLogprobs>,
+}
 
 /// What `source` says to each prompt.
-fn asked(args: &Args, source: Source, device: &Device) -> Result<Vec<Asked>> {
+fn asked(args: &Args, source: Source, device: &Device) -> Result<Vec<Said>> {
     let assistant = Assistant::open(source, device, &AssistantOptions::default())?;
     let prompts = match args.prompt.is_empty() {
         true => PROMPTS.map(str::to_owned).to_vec(),
         false => args.prompt.clone(),
     };
     prompts
-        .iter()
+        .into_iter()
         .map(|prompt| ask(&assistant, prompt))
         .collect()
 }
 
-/// Says what differs between the model with its adapter and the merged one.
-fn prove(expected: &[Asked], found: &[Asked]) -> Result<String> {
+/// Says what differs between the model with its adapter and the merged one. Answers may
+/// part where the two most likely tokens are nearly equal, and nowhere else.
+fn prove(expected: &[Said], found: &[Said]) -> Result<String> {
     let (mut furthest, mut equal) = (0.0_f64, 0_u64);
+    let mut parted = Vec::new();
     for (expected, found) in expected.iter().zip(found) {
-        furthest = furthest.max(distance(&found.0, &expected.0));
-        equal += u64::from(found.1 == expected.1);
+        let apart = distance(&found.logits, &expected.logits);
+        furthest = furthest.max(apart);
+        let mut tokens = expected.answer.iter().zip(&found.answer);
+        let Some(place) = tokens.position(|(expected, found)| expected.token != found.token) else {
+            equal += 1;
+            continue;
+        };
+        let margin = match expected.answer[place].top[..] {
+            [(_, first), (_, second), ..] => f64::from(first - second),
+            _ => 0.0,
+        };
+        // Both logits may be off.
+        if margin > 2.0 * TOLERANCE * largest(&expected.logits) {
+            furthest = f64::INFINITY;
+        }
+        parted.push(format!(
+            "\nthose to {:?} part at token {}, where the two likeliest are {margin:.3} apart",
+            expected.prompt,
+            place + 1,
+        ));
     }
-    let proof = format!(
-        "{}: logits differ by at most {furthest:.1e} of the largest, {} equal",
-        counted(expected.len() as u64, "prompt"),
-        counted(equal, "greedy answer")
-    );
-    match furthest <= TOLERANCE {
-        true => Ok(proof),
-        false => Err(input_fault(format!(
+    if furthest > TOLERANCE {
+        return Err(input_fault(format!(
             "the merged model does not say what the adapter says: its logits are more than {TOLERANCE} apart\nhint: --dtype f32 rounds less; or use the adapter unmerged"
-        ))),
+        )));
     }
+    let of = match parted.is_empty() {
+        true => String::new(),
+        false => format!("{equal} of "),
+    };
+    Ok(format!(
+        "{}: logits differ by at most {furthest:.1e} of the largest, {of}{} equal{}",
+        counted(expected.len() as u64, "prompt"),
+        counted(expected.len() as u64, "greedy answer"),
+        parted.concat(),
+    ))
 }
 
-/// The logits behind a prompt, and the beginning of the answer.
-fn ask(assistant: &Assistant, prompt: &str) -> Result<Asked> {
+fn ask(assistant: &Assistant, prompt: String) -> Result<Said> {
     let conversation = Conversation {
-        messages: vec![Message::new(Role::User, prompt)],
+        messages: vec![Message::new(Role::User, &prompt)],
         tools: Vec::new(),
     };
     let sampling = Sampling {
         max_new_tokens: TOKENS,
+        logprobs: Some(2),
         ..Sampling::default()
     };
     let request = assistant.request(conversation, sampling)?;
     let segments = Segments::single(request.prompt.len());
     let adapter = assistant.adapter.as_ref();
-    let logits = assistant
-        .model
-        .last_logits(&request.prompt, &segments, adapter)?;
-    let mut generator = assistant.generator_for(&request)?;
-    let (answer, _) = generator.answer(request, &mut |_| {})?;
-    Ok((logits.to_f32_vec(), answer))
+    let (model, tokenizer) = (&assistant.model, &assistant.tokenizer);
+    let logits = model.last_logits(&request.prompt, &segments, adapter)?;
+    let mut answer = Vec::new();
+    answer_all(model, tokenizer, vec![request], (1, 1), |_, said| {
+        answer = said.logprobs;
+        anyhow::Ok(())
+    })?;
+    Ok(Said {
+        prompt,
+        logits: logits.to_f32_vec(),
+        answer,
+    })
+}
+
+fn largest(logits: &[f32]) -> f64 {
+    let sizes = logits.iter().map(|value| value.abs());
+    f64::from(sizes.fold(f32::MIN_POSITIVE, f32::max))
 }
 
 fn distance(found: &[f32], expected: &[f32]) -> f64 {
-    let largest = expected
-        .iter()
-        .fold(0.0_f32, |most, value| most.max(value.abs()));
     let pairs = found.iter().zip(expected);
     let error = pairs.fold(0.0_f32, |error, (a, b)| {
         // A number that is none is as far as can be.
         let apart = (a - b).abs();
         error.max(if apart.is_nan() { f32::INFINITY } else { apart })
     });
-    f64::from(error) / f64::from(largest).max(f64::MIN_POSITIVE)
+    let share = f64::from(error) / largest(expected);
+    if share.is_nan() { f64::INFINITY } else { share }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -234,4 +273,44 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 fn unwritable(path: &Path, error: &std::io::Error) -> anyhow::Error {
     input_fault(format!("{} cannot be written: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(logits: &[f32], tokens: &[(u32, f32)]) -> Vec<Said> {
+        let answer = tokens.iter().map(|&(token, margin)| TokenLogprobs {
+            token,
+            logprob: -0.5,
+            top: vec![(token, -0.5), (9, -0.5 - margin)],
+        });
+        vec![Said {
+            prompt: "Who?".to_owned(),
+            logits: logits.to_vec(),
+            answer: answer.collect(),
+        }]
+    }
+
+    #[test]
+    fn answers_part_only_where_two_tokens_are_nearly_equal() {
+        let expected = said(&[4.0, -8.0], &[(1, 2.0), (2, 0.01)]);
+        let same = prove(&expected, &said(&[4.0, -8.001], &[(1, 2.0), (2, 0.01)]));
+        let same = same.expect("it is the same");
+        assert!(same.ends_with("largest, 1 greedy answer equal"), "{same}");
+        let near = prove(&expected, &said(&[4.0, -8.0], &[(1, 2.0), (3, 0.01)]));
+        let near = near.expect("it is nearly the same");
+        let parts = "0 of 1 greedy answer equal\nthose to \"Who?\" part at token 2, where the two likeliest are 0.010 apart";
+        assert!(near.ends_with(parts), "{near}");
+        prove(&expected, &said(&[4.0, -8.0], &[(5, 2.0), (2, 0.01)])).expect_err("it is another");
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_or_far_away_prove_nothing() {
+        let expected = said(&[4.0, -8.0], &[]);
+        for logits in [[f32::NAN, -8.0], [4.0, f32::INFINITY], [4.0, -7.8]] {
+            prove(&expected, &said(&logits, &[])).expect_err("they differ");
+            prove(&said(&logits, &[]), &expected).expect_err("they differ");
+        }
+    }
 }

@@ -44,8 +44,15 @@ impl Source {
                 true => "is no folder",
                 false => "is not there",
             };
-            let hint = retune_data::model_hint(folder)
-                .unwrap_or_else(|| "name a model's, an adapter's or a run's folder".to_owned());
+            let run = folder.parent().filter(|run| {
+                let mut pointers = POINTERS.iter();
+                pointers.any(|pointer| run.join(pointer).is_file())
+            });
+            let hint = match (retune_data::model_hint(folder), run) {
+                (Some(hint), _) => hint,
+                (None, Some(run)) => format!("the run holds {}", contents(run)),
+                (None, None) => "name a model's, an adapter's or a run's folder".to_owned(),
+            };
             return Err(problem(format!("{found}\nhint: {hint}")));
         }
         if folder.join("adapter_config.json").is_file() {

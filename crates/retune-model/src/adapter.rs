@@ -52,7 +52,7 @@ impl Adapter {
         let shapes: Vec<LinearShape> = linears(model.config()).collect();
         let meant = |shape: &&LinearShape| config.target_modules.contains(&shape.name);
         let wanted = Tuning::Lora(config.clone()).trained(model.config());
-        weights.check(&wanted, |_| false)?;
+        weights.check_adapter(&wanted)?;
         let device = model.device();
         let read =
             |name: String| -> Result<Tensor> { weights.finite(device, &name, model.dtype()) };

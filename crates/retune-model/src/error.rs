@@ -26,12 +26,14 @@ pub enum Error {
         problem: String,
     },
     /// Tensors of a file are not those that a configuration wants.
-    #[error("{}: the tensors do not fit the configuration\n  {}", path.display(), first_of(problems))]
+    #[error("{}: the tensors do not fit the configuration\n  {}{}", path.display(), first_of(problems), hint_of(hint))]
     Tensors {
         /// The file or folder.
         path: PathBuf,
         /// All that is missing, surplus or misshapen.
         problems: Vec<String>,
+        /// What to do about it, where that is known.
+        hint: Option<String>,
     },
     /// A model that is to be made cannot be.
     #[error("the model cannot have this shape\n  {}", problems.join("\n  "))]
@@ -43,6 +45,11 @@ pub enum Error {
     /// The compute core refused.
     #[error(transparent)]
     Compute(#[from] retune_compute::Error),
+}
+
+fn hint_of(hint: &Option<String>) -> String {
+    let line = hint.iter().map(|hint| format!("\nhint: {hint}"));
+    line.collect()
 }
 
 /// The problems, a line each; of many the first ones, and how many more there are.

@@ -166,7 +166,7 @@ impl Decoder {
             .iter()
             .map(|parameter| (parameter.name.clone(), parameter.value.shape().to_vec()))
             .collect();
-        weights.check(&wanted, |_| false)?;
+        weights.check_adapter(&wanted)?;
         for parameter in parameters {
             let device = parameter.value.device().clone();
             let value = weights.finite(&device, &parameter.name, DType::F32)?;

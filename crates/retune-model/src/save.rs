@@ -96,7 +96,11 @@ impl Decoder {
             .map(|name| format!("{name} has no place in a model's file"))
             .collect();
         if !problems.is_empty() {
-            return Err(Error::Tensors { path, problems });
+            return Err(Error::Tensors {
+                path,
+                problems,
+                hint: None,
+            });
         }
         let mut rest = shapes.clone();
         rest.retain(|name, _| !parameters.contains_key(name));
@@ -143,6 +147,7 @@ fn check_rank(
     Err(Error::Tensors {
         path: path.to_path_buf(),
         problems,
+        hint: None,
     })
 }
 

@@ -164,6 +164,35 @@ impl Weights {
         Err(Error::Tensors {
             path: self.path.clone(),
             problems,
+            hint: None,
+        })
+    }
+
+    /// The same for an adapter's tensors, and says what to do about them.
+    pub(crate) fn check_adapter(&self, wanted: &BTreeMap<String, Vec<usize>>) -> Result<()> {
+        let (path, problems) = match self.check(wanted, |_| false) {
+            Err(Error::Tensors { path, problems, .. }) => (path, problems),
+            other => return other,
+        };
+        let expected = rank(
+            wanted
+                .iter()
+                .map(|(name, shape)| (name.as_str(), &shape[..])),
+        );
+        let found = rank(
+            self.names()
+                .filter_map(|name| Some((name, self.shape(name)?))),
+        );
+        let hint = match (expected, found) {
+            (Some(expected), Some(found)) if expected != found => format!(
+                "adapter_config.json says r {expected}, and the tensors have the rank {found}: write that there"
+            ),
+            _ => "it was made for another base model, which base_model_name_or_path of its adapter_config.json names: give that one as model".to_owned(),
+        };
+        Err(Error::Tensors {
+            path,
+            problems,
+            hint: Some(hint),
         })
     }
 
@@ -190,6 +219,7 @@ impl Weights {
         let problem = |problem: String| Error::Tensors {
             path: self.path.clone(),
             problems: vec![problem],
+            hint: None,
         };
         let entry = self
             .entries
@@ -331,4 +361,12 @@ pub fn is_file_name(name: &str) -> bool {
         (Some(Component::Normal(_)), None)
     );
     one && !name.contains(['/', '\\', ':'])
+}
+
+/// The rank of LoRA's first factors, if all have the same.
+fn rank<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])>) -> Option<usize> {
+    let firsts = tensors.filter(|(name, _)| name.ends_with(".lora_A.weight"));
+    let mut ranks = firsts.filter_map(|(_, shape)| shape.first().copied());
+    let rank = ranks.next()?;
+    ranks.all(|other| other == rank).then_some(rank)
 }

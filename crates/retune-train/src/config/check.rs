@@ -92,7 +92,8 @@ fn wrong(field: &Field, node: &Node) -> Fault {
     let fault = Fault::new(node, &field.kind.expected());
     match (&field.kind, &node.value) {
         (Kind::Bool | Kind::Whole { .. } | Kind::Number(_), Value::Text(text))
-            if text.parse::<f64>().is_ok() || matches!(text.as_str(), "true" | "false") =>
+            if text.parse::<f64>().is_ok_and(f64::is_finite)
+                || matches!(text.as_str(), "true" | "false") =>
         {
             fault.hint("write it without quotes")
         }

@@ -6,6 +6,7 @@ mod builtin;
 mod chart;
 mod commands;
 mod html;
+mod numbers;
 mod outcome;
 mod output;
 mod progress;
@@ -50,7 +51,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let matches = with_negative_numbers(Cli::command()).try_get_matches();
+    let matches = numbers::with_negative_ones(Cli::command()).try_get_matches();
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return outcome::of_arguments(&error),
@@ -71,15 +72,4 @@ fn main() -> ExitCode {
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),
     })
-}
-
-/// Takes a number below zero for an option's value, which may be refused as such, and not
-/// for another option.
-fn with_negative_numbers(command: clap::Command) -> clap::Command {
-    command
-        .mut_args(|arg| match arg.get_action().takes_values() {
-            true => arg.allow_negative_numbers(true),
-            false => arg,
-        })
-        .mut_subcommands(with_negative_numbers)
 }

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
 
+use crate::output::plain;
+
 /// The user's input: arguments, files, values.
 const INPUT: u8 = 1;
 /// Something that retune should have done better.
 const OURS: u8 = 2;
 
-/// Help and version are a success; anything else is a fault in the arguments,
-/// which clap explains.
+/// Help and version are a success; anything else is a fault in the arguments.
 pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
     // If even the terminal is gone, the code still tells.
     let _ = match wrong_value(error) {
@@ -27,38 +28,35 @@ pub(crate) fn of_arguments(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// What is wrong with an option's value, in the words of all other errors: for numbers, clap
-/// has those of Rust's library.
+/// What is wrong with an option's value, in the words of all other errors, where it was no
+/// number or its parser says what it expected.
 fn wrong_value(error: &clap::Error) -> Option<String> {
     let text = |kind| match error.get(kind)? {
         ContextValue::String(text) => Some(text.as_str()),
         _ => None,
     };
-    let (option, found) = (
-        text(ContextKind::InvalidArg)?,
-        text(ContextKind::InvalidValue)?,
-    );
+    let option = text(ContextKind::InvalidArg)?;
+    let found = text(ContextKind::InvalidValue).filter(|found| !found.is_empty())?;
     let name = option.split(' ').next()?;
     let cause = std::error::Error::source(error)?;
     let said = cause.to_string();
-    let expected = match cause
-        .downcast_ref::<ParseIntError>()
-        .map(ParseIntError::kind)
-    {
-        Some(IntErrorKind::PosOverflow) => "a smaller number".to_owned(),
-        Some(_) => "a whole number from 0".to_owned(),
-        None => match said.split_once(" is not in ") {
-            Some((_, range)) => match range.split_once("..")? {
-                (least, "") => format!("a whole number from {least}"),
-                (least, most) => {
-                    let most = most.trim_start_matches('=');
-                    format!("a whole number from {least} to {most}")
-                }
-            },
-            None => said.strip_prefix("expected ")?.to_owned(),
-        },
+    let cause = cause.downcast_ref::<ParseIntError>();
+    let expected = match cause.map(ParseIntError::kind) {
+        Some(IntErrorKind::PosOverflow) => "a smaller number",
+        Some(IntErrorKind::Zero) => "a whole number from 1",
+        Some(_) => "a whole number from 0",
+        None => said.strip_prefix("expected ")?,
     };
-    Some(format!("{name}: expected {expected}, found {found}"))
+    // Behind it a parser may say more.
+    let parts = [": ", "; "].map(|mark| expected.split_once(mark));
+    let (expected, more) = parts.into_iter().flatten().next().unwrap_or((expected, ""));
+    let hint = match more {
+        "" => String::new(),
+        more => format!("\nhint: {more}"),
+    };
+    Some(plain(&format!(
+        "{name}: expected {expected}, found {found}{hint}"
+    )))
 }
 
 /// A command that did its work and has said all there is to say, but found
@@ -99,7 +97,7 @@ pub(crate) fn of_command(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCo
                 return ExitCode::from(128 + stopped.signal as u8);
             }
             // Where nobody listens any more, the code still tells.
-            let text = crate::output::plain(&format!("{error:#}"));
+            let text = plain(&format!("{error:#}"));
             let _ = writeln!(std::io::stderr(), "error: {text}");
             ExitCode::from(code(&error))
         }

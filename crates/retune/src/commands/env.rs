@@ -4,11 +4,11 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::builder::RangedU64ValueParser;
 use retune_compute::ceiling::{self, Ceilings};
 use retune_compute::{CpuOptions, CudaOptions, Device, Error, Gpu, gpus};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
+use crate::numbers::within;
 use crate::output::kernel_folder;
 
 /// Show this machine and its measured limits: arithmetic and memory.
@@ -18,7 +18,7 @@ use crate::output::kernel_folder;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Threads to measure with [default: one per core]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(1..=1024))]
     threads: Option<usize>,
 
     /// Do not measure; show only what the system says

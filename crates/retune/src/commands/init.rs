@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json};
 
 use super::data::input::named;
 use crate::builtin;
+use crate::numbers::finite;
 use crate::outcome::input_fault;
 use crate::output::check_new_folder;
 use crate::output::thousands;
@@ -76,7 +77,7 @@ pub(crate) struct Args {
     max_position_embeddings: Option<usize>,
 
     /// The base of the rotary position embedding [default: 10000]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = finite)]
     rope_theta: Option<f64>,
 
     /// Whether the head is the embedding [default: true]
@@ -84,7 +85,7 @@ pub(crate) struct Args {
     tie_word_embeddings: Option<bool>,
 
     /// The standard deviation of the weights [default: 0.02]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = finite)]
     initializer_range: Option<f64>,
 
     /// What the weights are drawn from

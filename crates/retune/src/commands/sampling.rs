@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::builder::RangedU64ValueParser;
 use retune_compute::{CpuOptions, CudaOptions, DType, DeviceChoice};
 use retune_generate::{Assistant, AssistantOptions, Sampling, Source};
 use retune_model::Weights;
@@ -12,6 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
 use crate::builtin;
+use crate::numbers::{finite, within};
 use crate::output::{gpu_refused, kernel_folder};
 
 /// Which model, and how it is opened.
@@ -33,7 +33,7 @@ pub(crate) struct OpenArgs {
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = named_device)]
     device: DeviceChoice,
     /// Threads [default: the machine's cores]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(1..=1024))]
     threads: Option<usize>,
     /// The type of products' factors [default: bf16 where the device multiplies it, and for
     /// answers where the weights are stored in it]
@@ -186,8 +186,7 @@ pub(crate) struct SamplingArgs {
         long = "frequency_penalty",
         alias = "frequency-penalty",
         value_name = "NUMBER",
-        value_parser = finite,
-        allow_hyphen_values = true
+        value_parser = finite
     )]
     frequency_penalty: Option<f64>,
     /// Taken from the logits of all tokens that stand in the answer
@@ -195,8 +194,7 @@ pub(crate) struct SamplingArgs {
         long = "presence_penalty",
         alias = "presence-penalty",
         value_name = "NUMBER",
-        value_parser = finite,
-        allow_hyphen_values = true
+        value_parser = finite
     )]
     presence_penalty: Option<f64>,
     /// Make phrases that the answer said before less likely; 0 is off, 0.8 is usual
@@ -291,13 +289,6 @@ impl SamplingArgs {
 
 fn named_device(text: &str) -> std::result::Result<DeviceChoice, String> {
     device_choice(text).map_err(|hint| format!("expected {DEVICES}; {hint}"))
-}
-
-fn finite(text: &str) -> std::result::Result<f64, String> {
-    let number = text.parse().ok();
-    number
-        .filter(|number: &f64| number.is_finite())
-        .ok_or_else(|| "expected a number".to_owned())
 }
 
 fn bias(text: &str) -> std::result::Result<(u32, f64), String> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::builder::RangedU64ValueParser;
 use retune_generate::{Assistant, Sampling, Source};
 use retune_model::{Decoder, KvCache};
 use retune_serve::{
@@ -16,6 +15,7 @@ use retune_serve::{
 
 use super::sampling::OpenArgs;
 use crate::builtin;
+use crate::numbers::within;
 use crate::outcome::input_fault;
 use crate::output::{computed_on, last_part, plain, say, thousands};
 
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "127.0.0.1", value_parser = address)]
     host: IpAddr,
     /// The port to listen on, or if it is taken the next that is free
-    #[arg(long, value_name = "N", default_value = "7860")]
+    #[arg(long, value_name = "N", default_value = "7860", value_parser = within::<u16>(0..=u64::from(u16::MAX)))]
     port: u16,
     /// What requests have to bring along as Authorization: Bearer KEY
     #[arg(
@@ -53,13 +53,13 @@ pub(crate) struct Args {
     allow_everyone: bool,
     /// Tokens that all requests together have room for [default: 32768; on a GPU what half
     /// of its free memory holds, at most 262144]
-    #[arg(long = "cache-tokens", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(64..=1 << 30))]
+    #[arg(long = "cache-tokens", value_name = "N", value_parser = within::<usize>(64..=1 << 30))]
     cache_tokens: Option<usize>,
     /// Tokens of an answer where neither the request nor generation_config.json says how many
-    #[arg(long = "max-new-tokens", alias = "max_new_tokens", value_name = "N", default_value = "1024", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 30))]
+    #[arg(long = "max-new-tokens", alias = "max_new_tokens", value_name = "N", default_value = "1024", value_parser = within::<usize>(1..=1 << 30))]
     max_new_tokens: usize,
     /// Requests that may be open at once, running and waiting; more are told to come again
-    #[arg(long = "max-requests", value_name = "N", default_value = "256", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
+    #[arg(long = "max-requests", value_name = "N", default_value = "256", value_parser = within::<usize>(1..=1 << 20))]
     max_requests: usize,
     /// A folder of adapters that can be loaded while the server runs: POST
     /// /v1/load_lora_adapter and /v1/unload_lora_adapter
@@ -80,10 +80,10 @@ pub(crate) struct Args {
     #[arg(long = "tls-key", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// How long a request may take until its last token, waiting included
-    #[arg(long = "request-timeout", value_name = "SECONDS", default_value = "600", value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
+    #[arg(long = "request-timeout", value_name = "SECONDS", default_value = "600", value_parser = within::<u64>(1..=86_400))]
     request_timeout: u64,
     /// How long a client may take to send headers or a body, and to read some of its answer
-    #[arg(long = "client-timeout", value_name = "SECONDS", default_value = "30", value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
+    #[arg(long = "client-timeout", value_name = "SECONDS", default_value = "30", value_parser = within::<u64>(1..=86_400))]
     client_timeout: u64,
     /// How long answers may take to end when the server is stopped
     #[arg(long, value_name = "SECONDS", default_value = "30")]

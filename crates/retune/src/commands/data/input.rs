@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
-use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use retune_data::layout::{COLUMNS, Layout};
 use retune_data::source::{Format, ReadOptions, SampleBy, encoding_for_label};
 use retune_data::{DataOptions, Encoder, LabelOptions, Learn, OverLong, TemplateFault, Tokenizer};
 
 use crate::builtin;
+use crate::numbers::within;
 use crate::outcome::input_fault;
 use crate::output::{CACHE_VARIABLE, cache_folder};
 
@@ -115,7 +116,7 @@ pub(crate) struct TokenArgs {
     train_on: Learn,
 
     /// The most tokens that a sample may have
-    #[arg(long, value_name = "N", default_value_t = Encoder::DEFAULT_MAX_LENGTH, value_parser = RangedU64ValueParser::<usize>::new().range(2..=1 << 24))]
+    #[arg(long, value_name = "N", default_value_t = Encoder::DEFAULT_MAX_LENGTH, value_parser = within::<usize>(2..=1 << 24))]
     max_length: usize,
 
     /// What is done with conversations of more tokens

@@ -12,6 +12,7 @@ use retune_data::{
 use serde_json::json;
 
 use super::input::{CacheArgs, ReadArgs, TokenArgs};
+use crate::numbers::within;
 use crate::output::{counted, plain, thousands};
 use crate::progress;
 
@@ -34,11 +35,11 @@ pub(crate) struct Args {
     skip: bool,
 
     /// Samples that go through the model at a time
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = within::<u16>(1..=u64::from(u16::MAX)))]
     per_device_train_batch_size: u16,
 
     /// Batches of an optimizer step
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = within::<u16>(1..=u64::from(u16::MAX)))]
     gradient_accumulation_steps: u16,
 
     /// What decides the order of samples

@@ -26,6 +26,7 @@ use retune_train::config::Precision;
 
 use super::data::input::ReadArgs;
 use super::sampling::{OpenArgs, SamplingArgs};
+use crate::numbers::within;
 use crate::outcome::input_fault;
 use crate::output::{heard, plain};
 use crate::progress;
@@ -80,7 +81,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "output")]
     overwrite: bool,
     /// How many answers are made at once
-    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = within::<u64>(1..=1024))]
     batch_size: u64,
     /// Leave out rows that cannot be used, and list them
     #[arg(long)]
@@ -115,7 +116,7 @@ struct ScoringArgs {
     #[arg(long = "smooth-method", value_name = "NAME", default_value = "exp")]
     smooth_method: SmoothName,
     /// The longest sequence of words that chrF counts: 0, or 2 for chrF++
-    #[arg(long = "chrf-word-order", value_name = "N", default_value = "0", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=6))]
+    #[arg(long = "chrf-word-order", value_name = "N", default_value = "0", value_parser = within::<usize>(0..=6))]
     chrf_word_order: usize,
     /// White space counts as characters of chrF
     #[arg(long = "chrf-whitespace")]

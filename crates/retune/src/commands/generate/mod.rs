@@ -15,6 +15,7 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
 use super::sampling::{ModelArgs, SamplingArgs};
+use crate::numbers::{finite, within};
 use crate::outcome::input_fault;
 use crate::output::{answer_text, check_paths, counted, say, whole};
 
@@ -40,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "system")]
     raw: bool,
     /// How many answers each prompt gets, from as many seeds
-    #[arg(long, short, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(long, short, value_name = "N", default_value = "1", value_parser = within::<u64>(1..=1024))]
     n: u64,
     /// Tell how likely each token was, and the N most likely ones; written as JSON
     #[arg(long, value_name = "N")]
@@ -68,7 +69,7 @@ pub(crate) struct Args {
     )]
     output: Option<PathBuf>,
     /// How many answers to a file are made at once
-    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value = "8", value_parser = within::<u64>(1..=1024))]
     batch_size: u64,
     /// Print the settings of generation as JSON, and end
     #[arg(long = "print-config")]
@@ -92,7 +93,7 @@ struct BeamArgs {
         alias = "length-penalty",
         value_name = "NUMBER",
         requires = "num_beams",
-        allow_hyphen_values = true
+        value_parser = finite
     )]
     length_penalty: Option<f64>,
     /// When it ends: with as many answers as beams (yes), when none is likely to become

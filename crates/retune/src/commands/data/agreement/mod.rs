@@ -7,7 +7,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::builder::RangedU64ValueParser;
 use retune_data::agreement::{
     Bootstrap, Export, ExportOptions, Format, Level, Options, Report, Weights, read,
 };
@@ -15,6 +14,7 @@ use retune_data::source::{self, ReadOptions, Row, Rows, encoding_for_label, find
 use serde_json::json;
 
 use super::input::named;
+use crate::numbers::within;
 use crate::outcome::input_fault;
 
 /// Measure how far annotators agree, and find the items to label again.
@@ -68,7 +68,7 @@ pub(crate) struct Args {
     order: Vec<String>,
 
     /// Samples of items that intervals are made from; 0 for none
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = within::<u32>(0..=100_000))]
     bootstrap: u32,
 
     /// The share of the samples that an interval holds
@@ -80,7 +80,7 @@ pub(crate) struct Args {
     seed: u64,
 
     /// How many items to label again are shown
-    #[arg(long, value_name = "N", default_value = "10", value_parser = RangedU64ValueParser::<usize>::new())]
+    #[arg(long, value_name = "N", default_value = "10")]
     relabel: usize,
 
     /// Print everything as JSON

@@ -48,8 +48,11 @@ pub(crate) struct Args {
 const PROMPTS: [&str; 3] = ["Who are you?", "你好！", "What did you do yesterday?"];
 /// Tokens of an answer that are compared.
 const TOKENS: usize = 24;
+/// Of the most likely tokens at each place, so many are compared.
+const LIKELIEST: usize = 8;
 /// How far logits may be apart, as a share of the largest.
 const TOLERANCE: f64 = 2e-2;
+const INSTEAD: &str = "hint: --dtype f32 rounds least; or use the adapter unmerged";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let source = builtin::find(&args.folder, args.model.as_deref())?;
@@ -163,7 +166,7 @@ struct Said {
     prompt: String,
     /// The logits behind it.
     logits: Vec<f32>,
-    /// The beginning of the greedy answer, with the two most likely tokens at each place.
+    /// The beginning of the greedy answer, with the most likely tokens at each place.
     answer: Vec<TokenLogprobs>,
 }
 
@@ -180,36 +183,36 @@ fn asked(args: &Args, source: Source, device: &Device) -> Result<Vec<Said>> {
         .collect()
 }
 
-/// Says what differs between the model with its adapter and the merged one. Answers may
-/// part where the two most likely tokens are nearly equal, and nowhere else.
+/// Says what differs between the model as it was and the merged one. Answers may part where
+/// each model has both tokens nearly equal.
 fn prove(expected: &[Said], found: &[Said]) -> Result<String> {
     let (mut furthest, mut equal) = (0.0_f64, 0_u64);
     let mut parted = Vec::new();
     for (expected, found) in expected.iter().zip(found) {
-        let apart = distance(&found.logits, &expected.logits);
-        furthest = furthest.max(apart);
+        furthest = furthest.max(distance(&found.logits, &expected.logits));
         let mut tokens = expected.answer.iter().zip(&found.answer);
         let Some(place) = tokens.position(|(expected, found)| expected.token != found.token) else {
             equal += 1;
             continue;
         };
-        let margin = match expected.answer[place].top[..] {
-            [(_, first), (_, second), ..] => f64::from(first - second),
-            _ => 0.0,
-        };
-        // Both logits may be off.
-        if margin > 2.0 * TOLERANCE * largest(&expected.logits) {
-            furthest = f64::INFINITY;
-        }
-        parted.push(format!(
-            "\nthose to {:?} part at token {}, where the two likeliest are {margin:.3} apart",
+        let (before, after) = (&expected.answer[place], &found.answer[place]);
+        let margin = behind(before, after.token).max(behind(after, before.token));
+        let parts = format!(
+            "those to {:?} part at token {}, where the two tokens are {margin:.3} apart",
             expected.prompt,
             place + 1,
-        ));
+        );
+        // Both logits may be off.
+        if margin > 2.0 * TOLERANCE * largest(&expected.logits) {
+            return Err(input_fault(format!(
+                "the merged model answers otherwise: {parts}\n{INSTEAD}"
+            )));
+        }
+        parted.push(format!("\n{parts}"));
     }
     if furthest > TOLERANCE {
         return Err(input_fault(format!(
-            "the merged model does not say what the adapter says: its logits are more than {TOLERANCE} apart\nhint: --dtype f32 rounds less; or use the adapter unmerged"
+            "the merged model says something else: its logits differ by {furthest:.1e} of the largest, and may by {TOLERANCE}\n{INSTEAD}"
         )));
     }
     let of = match parted.is_empty() {
@@ -224,6 +227,16 @@ fn prove(expected: &[Said], found: &[Said]) -> Result<String> {
     ))
 }
 
+/// How far a token is behind the one that a model chose, in logarithms of probabilities;
+/// infinitely far if others are before it.
+fn behind(chosen: &TokenLogprobs, token: u32) -> f64 {
+    let there = chosen.top.iter().find(|(other, _)| *other == token);
+    there.map_or(f64::INFINITY, |(_, logprob)| {
+        f64::from(chosen.logprob - logprob)
+    })
+}
+
+/// What a model says to a prompt.
 fn ask(assistant: &Assistant, prompt: String) -> Result<Said> {
     let conversation = Conversation {
         messages: vec![Message::new(Role::User, &prompt)],
@@ -231,7 +244,7 @@ fn ask(assistant: &Assistant, prompt: String) -> Result<Said> {
     };
     let sampling = Sampling {
         max_new_tokens: TOKENS,
-        logprobs: Some(2),
+        logprobs: Some(LIKELIEST),
         ..Sampling::default()
     };
     let request = assistant.request(conversation, sampling)?;
@@ -279,11 +292,12 @@ fn unwritable(path: &Path, error: &std::io::Error) -> anyhow::Error {
 mod tests {
     use super::*;
 
-    fn said(logits: &[f32], tokens: &[(u32, f32)]) -> Vec<Said> {
-        let answer = tokens.iter().map(|&(token, margin)| TokenLogprobs {
+    /// At each place the chosen token, the one behind it, and how far.
+    fn said(logits: &[f32], tokens: &[(u32, u32, f32)]) -> Vec<Said> {
+        let answer = tokens.iter().map(|&(token, next, margin)| TokenLogprobs {
             token,
             logprob: -0.5,
-            top: vec![(token, -0.5), (9, -0.5 - margin)],
+            top: vec![(token, -0.5), (next, -0.5 - margin)],
         });
         vec![Said {
             prompt: "Who?".to_owned(),
@@ -294,15 +308,17 @@ mod tests {
 
     #[test]
     fn answers_part_only_where_two_tokens_are_nearly_equal() {
-        let expected = said(&[4.0, -8.0], &[(1, 2.0), (2, 0.01)]);
-        let same = prove(&expected, &said(&[4.0, -8.001], &[(1, 2.0), (2, 0.01)]));
-        let same = same.expect("it is the same");
+        let expected = said(&[4.0, -8.0], &[(1, 9, 2.0), (2, 3, 0.01)]);
+        let to = |tokens: &[_]| prove(&expected, &said(&[4.0, -8.001], tokens));
+        let same = to(&[(1, 9, 2.0), (2, 3, 0.01)]).expect("it is the same");
         assert!(same.ends_with("largest, 1 greedy answer equal"), "{same}");
-        let near = prove(&expected, &said(&[4.0, -8.0], &[(1, 2.0), (3, 0.01)]));
-        let near = near.expect("it is nearly the same");
-        let parts = "0 of 1 greedy answer equal\nthose to \"Who?\" part at token 2, where the two likeliest are 0.010 apart";
+        let near = to(&[(1, 9, 2.0), (3, 2, 0.02)]).expect("it is nearly the same");
+        let parts = "0 of 1 greedy answer equal\nthose to \"Who?\" part at token 2, where the two tokens are 0.020 apart";
         assert!(near.ends_with(parts), "{near}");
-        prove(&expected, &said(&[4.0, -8.0], &[(5, 2.0), (2, 0.01)])).expect_err("it is another");
+        for other in [(1, 9, 2.0), (3, 2, 2.0), (3, 9, 0.01)] {
+            let refused = to(&[(1, 9, 2.0), other]).expect_err("it is another");
+            assert!(refused.to_string().contains("part at token 2"), "{refused}");
+        }
     }
 
     #[test]

@@ -44,15 +44,9 @@ impl Source {
                 true => "is no folder",
                 false => "is not there",
             };
-            let run = folder.parent().filter(|run| {
-                let mut pointers = POINTERS.iter();
-                pointers.any(|pointer| run.join(pointer).is_file())
-            });
-            let hint = match (retune_data::model_hint(folder), run) {
-                (Some(hint), _) => hint,
-                (None, Some(run)) => format!("the run holds {}", contents(run)),
-                (None, None) => "name a model's, an adapter's or a run's folder".to_owned(),
-            };
+            let hint = retune_data::model_hint(folder)
+                .or_else(|| folder.parent().and_then(checkpoints))
+                .unwrap_or_else(|| "name a model's, an adapter's or a run's folder".to_owned());
             return Err(problem(format!("{found}\nhint: {hint}")));
         }
         if folder.join("adapter_config.json").is_file() {
@@ -141,6 +135,22 @@ const POINTERS: [&str; 2] = ["best", "last"];
 fn pointer(path: &Path) -> Option<&'static str> {
     let named = POINTERS.into_iter().find(|name| path.ends_with(name));
     named.filter(|_| path.is_file())
+}
+
+/// Says which checkpoints there are in the folder of a run.
+fn checkpoints(run: &Path) -> Option<String> {
+    // A name without a folder lies in the one where we are.
+    let entries = std::fs::read_dir(Path::new(".").join(run)).ok()?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let mut steps: Vec<u64> = names
+        .filter_map(|name| name.to_str()?.strip_prefix("checkpoint-")?.parse().ok())
+        .collect();
+    steps.sort_unstable();
+    let names: Vec<String> = steps
+        .iter()
+        .map(|step| format!("checkpoint-{step}"))
+        .collect();
+    (!names.is_empty()).then(|| format!("the run holds {}", names.join(", ")))
 }
 
 /// What retune wrote beside an adapter or a model.

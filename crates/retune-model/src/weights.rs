@@ -183,16 +183,21 @@ impl Weights {
             self.names()
                 .filter_map(|name| Some((name, self.shape(name)?))),
         );
+        let misshapen = wanted.iter().any(|(name, shape)| {
+            let found = self.shape(name);
+            found.is_some_and(|found| found != shape)
+        });
         let hint = match (expected, found) {
-            (Some(expected), Some(found)) if expected != found => format!(
-                "adapter_config.json says r {expected}, and the tensors have the rank {found}: write that there"
-            ),
-            _ => "it was made for another base model, which base_model_name_or_path of its adapter_config.json names: give that one as model".to_owned(),
+            (Some(expected), Some(found)) if expected != found => Some(format!(
+                "its r is {expected}, and the tensors have the rank {found}: take adapter_config.json from where they come from"
+            )),
+            _ => misshapen
+                .then(|| "it was made for another base model: name that one as model".to_owned()),
         };
         Err(Error::Tensors {
             path,
             problems,
-            hint: Some(hint),
+            hint,
         })
     }
 

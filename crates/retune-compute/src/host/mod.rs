@@ -27,8 +27,8 @@ const ALIGNMENT: usize = 64;
 /// they end.
 const SMALLEST_IN_CHUNK: usize = 64 << 10;
 
-/// What part of the peak may be held beyond it. Attention and the MLP take turns with
-/// buffers of other sizes: with nothing to spare, each would give the other's pages back.
+/// One part in so many of the peak may be held beyond it. Attention and the MLP take turns
+/// with buffers of other sizes: with nothing to spare, each would give the other's back.
 const SLACK: usize = 64;
 
 /// Bytes that a device holds, as counted by its allocator.
@@ -225,7 +225,9 @@ impl State {
     /// blocks of every length would pile up.
     fn make_room(&mut self, class: usize) {
         let needed = self.in_use + class;
+        let limit = self.limit.unwrap_or(usize::MAX);
         let allowed = self.peak.max(needed) + self.peak / SLACK;
+        let allowed = allowed.min(limit.saturating_sub(self.chunks.free_bytes()));
         while needed + self.free.bytes() > allowed
             && let Some(block) = self.free.take_largest()
         {
@@ -362,17 +364,24 @@ mod tests {
 
     #[test]
     fn parts_of_a_step_that_take_turns_keep_their_buffers() {
-        let memory = HostMemory::with_limit(None);
-        let weights = memory.allocate(100 * size_class(900_000));
-        for _layer in 0..3 {
-            for bytes in [200_000, 900_000] {
-                let buffers = [(); 3].map(|()| memory.allocate(bytes));
-                assert!(buffers.iter().all(Option::is_some));
+        let weights = 100 * size_class(900_000);
+        let both = 3 * (size_class(200_000) + size_class(900_000));
+        // With a limit, as much is kept as that leaves room for.
+        for limit in [None, Some(weights + both), Some(weights + both - 100_000)] {
+            let memory = HostMemory::with_limit(limit);
+            let held = memory.allocate(weights);
+            for _layer in 0..3 {
+                for bytes in [200_000, 900_000] {
+                    let buffers = [(); 3].map(|()| memory.allocate(bytes));
+                    assert!(buffers.iter().all(Option::is_some));
+                }
+                let MemoryUse { in_use, cached, .. } = memory.usage();
+                let most = limit.map_or(both, |limit| both.min(limit - in_use));
+                let one = size_class(900_000);
+                assert!(cached <= most && cached + one >= most, "{cached} of {most}");
             }
-            let both = 3 * (size_class(200_000) + size_class(900_000));
-            assert_eq!(memory.usage().cached, both);
+            drop(held);
         }
-        drop(weights);
     }
 
     #[test]

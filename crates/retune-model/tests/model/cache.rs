@@ -160,8 +160,16 @@ fn an_adapter_of_another_base_or_rank_is_refused_with_what_differs() {
     std::fs::write(&path, config.to_string()).unwrap();
     let rank = said(copy.path());
     assert!(
-        rank.contains("lora_A") && rank.contains("says r 3, and the tensors have the rank 8"),
+        rank.contains("lora_A") && rank.contains("its r is 3, and the tensors have the rank 8"),
         "{rank}"
+    );
+    config["r"] = 8.into();
+    config["target_modules"] = serde_json::json!(["q_proj"]);
+    std::fs::write(&path, config.to_string()).unwrap();
+    let surplus = said(copy.path());
+    assert!(
+        surplus.contains("has no place") && !surplus.contains("hint"),
+        "{surplus}"
     );
     config["alpha_pattern"] = serde_json::json!({"q_proj": 2});
     std::fs::write(&path, config.to_string()).unwrap();

@@ -225,17 +225,13 @@ impl Piece<'_> {
     }
 
     /// Exception `index`: which group it is, counted from the piece's first, and its numbers.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    pub(super) fn exception(&self, index: usize) -> Option<(usize, &[bf16])> {
+    pub(super) fn exception(&self, index: usize) -> Option<(usize, &[bf16; NUMBERS])> {
         let place = *self.places.get(index)? as usize - self.first;
-        Some((place, &self.exceptions[index * NUMBERS..][..NUMBERS]))
+        Some((place, self.exceptions.as_chunks().0.get(index)?))
     }
 
-    /// All exceptions, as [`Self::exception`] tells them.
     fn exceptions(&self) -> impl Iterator<Item = (usize, &[bf16; NUMBERS])> {
-        let places = self.places.iter();
-        let places = places.map(|place| *place as usize - self.first);
-        places.zip(self.exceptions.as_chunks::<NUMBERS>().0)
+        (0..self.places.len()).map_while(|index| self.exception(index))
     }
 
     /// Number `index` of the first group, if it is compressed.

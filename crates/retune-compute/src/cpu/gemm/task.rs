@@ -171,10 +171,10 @@ impl<'a, E: Factor, O: Element> Task<'a, E, O> {
             .as_ref()
             .map_or(0, |(_, b)| b.k.next_multiple_of(E::GROUP));
         let depth = K_BLOCK.min(self.b.k.next_multiple_of(E::GROUP));
-        let read_as_it_is = self.b.is_packed()
+        let needs_no_space = self.b.is_packed()
             || matches!(self.b.source, Source::Compressed(_))
                 && (self.compressed.is_some() || self.widening.is_some());
-        let piece = if read_as_it_is { 0 } else { depth * width };
+        let piece = if needs_no_space { 0 } else { depth * width };
         let wide_piece = self.widening.map_or(0, |_| depth * width);
         let sums = place.rows.len() * width;
         let low_rank = self.kernel.rows * width;

@@ -91,11 +91,13 @@ fn base(source: &Source) -> Result<Option<Named>> {
 
 /// The checkpoints of the run in `folder`, by their steps.
 fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
-    // A run's file `best` or `last` names one alone.
-    let found = match folder.is_file() {
-        true => Vec::new(),
-        false => retune_train::checkpoints(folder)?,
-    };
+    if folder.is_file() {
+        return Err(input_fault(format!(
+            "{} is no folder\nhint: name a run's folder with --checkpoints, and not one checkpoint of it",
+            folder.display()
+        )));
+    }
+    let found = retune_train::checkpoints(folder)?;
     match found.is_empty() {
         true => Err(input_fault(format!(
             "{} holds no checkpoints\nhint: name a run's folder with --checkpoints",

@@ -29,7 +29,7 @@ const SMALLEST_IN_CHUNK: usize = 64 << 10;
 
 /// One part in so many of the peak may be held beyond it. Attention and the MLP take turns
 /// with buffers of other sizes: with nothing to spare, each would give the other's back.
-const SLACK: usize = 64;
+const SLACK: usize = 128;
 
 /// Bytes that a device holds, as counted by its allocator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

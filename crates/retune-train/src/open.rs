@@ -8,7 +8,7 @@ use retune_model::{
     Decoder, LoraConfig, ModelConfig, OpenOptions, TargetModules, Tuning, Weights, name_matches,
 };
 
-use crate::checkpoint::{Changes, Checkpoint, LateOrigin, Origin};
+use crate::checkpoint::{Changes, Checkpoint, LateOrigin, Origin, records_base};
 use crate::config::{FinetuningType, Precision, TrainConfig};
 use crate::data::TrainData;
 use crate::error::{Error, Result};
@@ -116,7 +116,9 @@ impl Prepared {
     /// checkpoint was made from another model or other data.
     pub fn start(self, device: &Device, plan: &Plan) -> Result<Trainer> {
         // What is compared is hashed beside opening the model; else it waits for the run.
-        let compared = self.checkpoint.is_some() || self.config.adapter.is_some();
+        let adapter = self.config.adapter.as_deref();
+        let recorded = adapter.map(records_base).transpose()?.unwrap_or(false);
+        let compared = self.checkpoint.is_some() || recorded;
         let (model, origin) = std::thread::scope(|scope| {
             let origin = compared.then(|| scope.spawn(|| self.origin(device)));
             let model = self.open_model(device, plan);

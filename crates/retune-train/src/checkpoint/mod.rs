@@ -28,6 +28,7 @@ pub use find::{Checkpoint, Found, Which};
 pub use lock::RunLock;
 pub use resume::Changes;
 pub(crate) use state::LateOrigin;
+pub(crate) use state::records_base;
 pub use state::{Origin, check_adapter_base};
 pub(crate) use write::Saving;
 

@@ -167,15 +167,28 @@ pub fn check_adapter_base(adapter: &Path, model: &Path) -> Result<()> {
     check_base(adapter, || model_hash(model))
 }
 
-fn check_base(adapter: &Path, hash: impl FnOnce() -> Result<String>) -> Result<()> {
-    let Ok(text) = std::fs::read_to_string(adapter.join(ABOUT)) else {
-        // PEFT's adapters have none.
-        return Ok(());
+/// Whether an adapter says which base model it was trained on. PEFT's do not.
+///
+/// # Errors
+/// `File` if its `retune.json` is damaged.
+pub(crate) fn records_base(adapter: &Path) -> Result<bool> {
+    Ok(about(adapter)?["origin"]["base_model_sha256"].is_string())
+}
+
+/// What retune wrote beside an adapter; null if there is nothing.
+fn about(adapter: &Path) -> Result<Json> {
+    let path = adapter.join(ABOUT);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return Ok(Json::Null);
     };
-    let about: Json = serde_json::from_str(&text).map_err(|error| Error::File {
-        path: adapter.join(ABOUT),
+    serde_json::from_str(&text).map_err(|error| Error::File {
+        path,
         problem: format!("is damaged: {error}"),
-    })?;
+    })
+}
+
+fn check_base(adapter: &Path, hash: impl FnOnce() -> Result<String>) -> Result<()> {
+    let about = about(adapter)?;
     match about["origin"]["base_model_sha256"].as_str() {
         Some(base) if base != hash()? => Err(Error::Data {
             problem: format!(

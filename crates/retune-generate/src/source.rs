@@ -140,16 +140,10 @@ fn pointer(path: &Path) -> Option<&'static str> {
 /// Says which checkpoints there are in the folder of a run.
 fn checkpoints(run: &Path) -> Option<String> {
     // A name without a folder lies in the one where we are.
-    let entries = std::fs::read_dir(Path::new(".").join(run)).ok()?;
-    let names = entries.flatten().map(|entry| entry.file_name());
-    let mut steps: Vec<u64> = names
-        .filter_map(|name| name.to_str()?.strip_prefix("checkpoint-")?.parse().ok())
-        .collect();
-    steps.sort_unstable();
-    let names: Vec<String> = steps
-        .iter()
-        .map(|step| format!("checkpoint-{step}"))
-        .collect();
+    let mut names = names_in(&Path::new(".").join(run));
+    names.retain(|name| name.starts_with("checkpoint-"));
+    // By their steps.
+    names.sort_by_key(String::len);
     (!names.is_empty()).then(|| format!("the run holds {}", names.join(", ")))
 }
 
@@ -184,14 +178,20 @@ fn text(json: &Json, field: &str) -> Option<String> {
 
 /// The names in a folder, some of them.
 fn contents(folder: &Path) -> String {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort_unstable();
+    let names = names_in(folder);
     match names.len() {
         0 => "nothing".to_owned(),
         1..=12 => names.join(", "),
         count => format!("{}, … ({count} in all)", names[..12].join(", ")),
     }
+}
+
+/// The names in a folder, in their order.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort_unstable();
+    names
 }

@@ -27,8 +27,7 @@ use crate::error::{Error, Result};
 pub use find::{Checkpoint, Found, Which};
 pub use lock::RunLock;
 pub use resume::Changes;
-pub(crate) use state::LateOrigin;
-pub(crate) use state::records_base;
+pub(crate) use state::{LateOrigin, records_base};
 pub use state::{Origin, check_adapter_base};
 pub(crate) use write::Saving;
 

@@ -242,11 +242,20 @@ impl Piece<'_> {
         bf16::from_bits(u16::from_be_bytes([self.table[usize::from(code)], lower]))
     }
 
-    /// The panel's numbers as they were.
-    pub(super) fn unpack(&self, tier: Tier, target: &mut [bf16]) {
+    /// Its groups, and where the numbers of each go.
+    fn groups_to<'t, T>(
+        &self,
+        target: &'t mut [T],
+    ) -> (&[[u8; GROUP_BYTES]], &'t mut [[T; NUMBERS]]) {
         let (targets, _) = target.as_chunks_mut::<NUMBERS>();
         let (groups, _) = self.bytes.as_chunks::<GROUP_BYTES>();
         assert_eq!(targets.len(), groups.len());
+        (groups, targets)
+    }
+
+    /// The panel's numbers as they were.
+    pub(super) fn unpack(&self, tier: Tier, target: &mut [bf16]) {
+        let (groups, targets) = self.groups_to(target);
         #[cfg(target_arch = "x86_64")]
         if tier >= Tier::Avx512 {
             // SAFETY: the processor can run the tier.
@@ -271,9 +280,7 @@ impl Piece<'_> {
 
     /// The panel's numbers, widened: the odd ones of a group's pairs, then the even ones.
     pub(super) fn unpack_widened(&self, tier: Tier, target: &mut [f32]) {
-        let (targets, _) = target.as_chunks_mut::<NUMBERS>();
-        let (groups, _) = self.bytes.as_chunks::<GROUP_BYTES>();
-        assert_eq!(targets.len(), groups.len());
+        let (groups, targets) = self.groups_to(target);
         #[cfg(target_arch = "x86_64")]
         if tier >= Tier::Avx512 {
             // SAFETY: the processor can run the tier.
